@@ -1,0 +1,54 @@
+"""The cluster's hosts accept each other's credentials, and nobody else's."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+import testinfra
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+HOSTS = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts("all")
+
+
+def host_named(name: str) -> Host:
+    return testinfra.get_host(f"docker://{name}")
+
+
+@pytest.mark.parametrize(("sender", "receiver"), itertools.permutations(HOSTS, 2))
+def test_credential_decodes_on_the_other_host(sender: str, receiver: str) -> None:
+    credential = host_named(sender).check_output("munge --string=hello")
+    answer = host_named(receiver).run(f"echo '{credential}' | unmunge")
+    assert answer.rc == 0, answer.stdout
+    assert "hello" in answer.stdout
+
+
+def test_credential_of_another_key_is_refused(host: Host) -> None:
+    host.check_output("mungekey --create --keyfile /tmp/other.key")
+    host.check_output("chown munge: /tmp/other.key")
+    try:
+        host.check_output(
+            "runuser -u munge -- munged --key-file=/tmp/other.key --socket=/tmp/other.socket --pid-file=/tmp/other.pid --log-file=/tmp/other.log --seed-file=/tmp/other.seed"
+        )
+        credential = host.check_output("munge --socket=/tmp/other.socket --string=hello")
+        answer = host.run(f"echo '{credential}' | unmunge")
+        assert answer.rc != 0
+        assert "Invalid credential" in answer.stdout + answer.stderr
+    finally:
+        host.run("pkill -F /tmp/other.pid; rm -f /tmp/other.*")
+
+
+def test_only_munge_can_read_the_key(host: Host) -> None:
+    key = host.file("/etc/munge/munge.key")
+    assert (key.user, key.group, key.mode) == ("munge", "munge", 0o400)
+    assert host.run("runuser -u nobody -- cat /etc/munge/munge.key").rc != 0
+
+
+def test_munge_has_the_same_number_everywhere(host: Host) -> None:
+    assert host.user("munge").uid == 450
+
+
+def test_munged_starts_at_boot(host: Host) -> None:
+    assert host.service("munge").is_enabled
