@@ -24,7 +24,9 @@ try:
 except ImportError:
     RangeSet = None
 
-# Slurm reads a number into 64 bits; the digits before the last eighteen are part of the name.
+# Slurm reads the number at a name's end into 64 bits, and makes another name of one that does not fit. Of the digits
+# that do, those before the last eighteen are left to the name.
+_TOO_LONG = re.compile(r"[0-9]{20}\Z")
 _TRAILING_NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _NOT_IN_A_NAME = re.compile(r"[\[\],\s\"'=#\\\x00-\x1f]")
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?\Z")
@@ -71,6 +73,10 @@ def check_name(name: str) -> str:
     match = _NOT_IN_A_NAME.search(name)
     if match:
         raise HostlistError(f"{name!r} cannot be a host name: it has {match.group()!r}")
+    if _TOO_LONG.search(name):
+        raise HostlistError(f"{name!r} cannot be a host name: it ends in a number that Slurm cannot hold")
+    if name[0] == "-":
+        raise HostlistError(f"{name!r} cannot be a host name: it begins with '-', as an option does")
     return name
 
 

@@ -59,16 +59,16 @@ class Schema:
         homes = [line.kind for line in self.lines.values() if lower in line.parameters]
         elsewhere = types_in_releases(self.file, table.kind, name)
         near = difflib.get_close_matches(lower, table.parameters, n=1, cutoff=0.75)
-        if lower in self.lines and not table.kind:
-            return SlurmParameterError(f"{message} by itself: it opens a line; give it in lines")
-        if elsewhere:
-            return SlurmParameterError(f"{message}; known in {', '.join(elsewhere)}")
-        if near:
-            return SlurmParameterError(f"{message}; did you mean {table.parameters[near[0]].name}?")
-        if homes and not table.kind:
-            return SlurmParameterError(f"{message}; it belongs on a {' or '.join(homes)} line")
-        if table.kind and lower in self.main.parameters:
-            return SlurmParameterError(f"{message}; it is a parameter of the whole file")
+        if not table.kind and lower in self.lines:
+            message += " by itself: it opens a line; give it in lines"
+        elif not table.kind and homes:
+            message += f"; it belongs on a {' or '.join(homes)} line"
+        elif table.kind and lower in self.main.parameters:
+            message += "; it is a parameter of the whole file"
+        elif elsewhere:
+            message += f"; known in {', '.join(elsewhere)}"
+        elif near:
+            message += f"; did you mean {table.parameters[near[0]].name}?"
         return SlurmParameterError(message)
 
 
