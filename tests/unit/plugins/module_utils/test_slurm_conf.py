@@ -73,7 +73,12 @@ def test_what_says_nothing_has_no_line(value: Any) -> None:
 @pytest.mark.parametrize(
     ("file", "name", "value", "message"),
     [
-        ("slurm.conf", "SlurmctldTimeout", "soon", "SlurmctldTimeout is 'soon'; Slurm reads a whole number from 0 to 65535"),
+        (
+            "slurm.conf",
+            "SlurmctldTimeout",
+            "soon",
+            "SlurmctldTimeout is 'soon'; Slurm reads a whole number from 0 to 65535",
+        ),
         ("slurm.conf", "SlurmctldTimeout", 65536, "SlurmctldTimeout is '65536'"),
         ("slurm.conf", "SlurmctldTimeout", -1, "SlurmctldTimeout is '-1'"),
         ("slurm.conf", "SlurmctldTimeout", 1.5, "SlurmctldTimeout is '1.5'"),
@@ -247,9 +252,9 @@ def test_a_file_without_lines_refuses_one() -> None:
 
 
 # What Slurm's parser can say at all: no line break or other control character, no quotation mark beside blanks.
-TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"'), max_size=30) | st.from_regex(
-    r"[!-~][!-~]*", fullmatch=True
-).filter(lambda text: text[0] != '"')
+TEXTS = st.text(
+    st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"'), max_size=30
+) | st.from_regex(r"[!-~][!-~]*", fullmatch=True).filter(lambda text: text[0] != '"')
 TEXT_KEYS = sorted(
     parameter.name
     for parameter in schema("slurm.conf", "24.11").main.parameters.values()
@@ -277,7 +282,9 @@ def test_every_option_is_read_back_by_the_parser(options: dict[str, Any]) -> Non
         st.tuples(
             st.lists(st.from_regex(r"[a-c][0-3]{0,3}", fullmatch=True), min_size=1, max_size=10, unique=True),
             st.integers(0, 65535),
-            st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"'), min_size=1, max_size=20),
+            st.text(
+                st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"'), min_size=1, max_size=20
+            ),
         ),
         max_size=5,
     )

@@ -58,7 +58,10 @@ def unfolded(lines: list[Line]) -> dict[str, Line]:
         ({"c1": {"cpus": None, "features": []}}, [{"NodeName": "c1"}]),
         ({"c1": {"features": ["ib", "ssd"]}}, [{"NodeName": "c1", "Features": "ib,ssd"}]),
         ({"c1": {"features": "ib"}}, [{"NodeName": "c1", "Features": "ib"}]),
-        ({"c1": {"state": "CLOUD", "weight": 1, "cpus": 2}}, [{"NodeName": "c1", "CPUs": 2, "Weight": 1, "State": "CLOUD"}]),
+        (
+            {"c1": {"state": "CLOUD", "weight": 1, "cpus": 2}},
+            [{"NodeName": "c1", "CPUs": 2, "Weight": 1, "State": "CLOUD"}],
+        ),
         ({"c1": {"parameters": {"tresweights": {"CPU": 1.5}}}}, [{"NodeName": "c1", "TRESWeights": "CPU=1.5"}]),
         ({"c1": {"cpus": 2, "parameters": {"CPUs": 4}}}, [{"NodeName": "c1", "CPUs": 4}]),
         ({"c1": {"cpus": 2, "parameters": {"Procs": 4}}}, [{"NodeName": "c1", "CPUs": 4}]),
@@ -154,7 +157,9 @@ def test_a_bad_value_is_refused_with_host_and_variable(variables: dict[str, Any]
 
 
 def test_an_address_is_no_node_name() -> None:
-    with pytest.raises(NodeVariableError, match=r"host 10\.0\.0\.1: an address has no short name; give .* slurm_node_name"):
+    with pytest.raises(
+        NodeVariableError, match=r"host 10\.0\.0\.1: an address has no short name; give .* slurm_node_name"
+    ):
         folded({"10.0.0.1": {}})
 
 
@@ -164,7 +169,9 @@ def test_two_hosts_of_one_name_are_both_named() -> None:
 
 
 def test_a_parameter_of_a_later_release_is_known_there() -> None:
-    assert folded({"c1": {"parameters": {"Topology": "t:s1"}}}, release="25.05") == [{"NodeName": "c1", "Topology": "t:s1"}]
+    assert folded({"c1": {"parameters": {"Topology": "t:s1"}}}, release="25.05") == [
+        {"NodeName": "c1", "Topology": "t:s1"}
+    ]
 
 
 HOSTS = st.dictionaries(
