@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.collection_loader import AnsibleCollectionConfig
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +23,12 @@ def collections_path() -> Path:
     return path
 
 
-# ansible-test brings its own finder, which knows where the collection is.
+# ansible-test brings its own finder, which knows where the collection is (and lets no plugin loader near module_utils).
 if AnsibleCollectionConfig.collection_finder is None:
+    from ansible.plugins.loader import init_plugin_loader
+
     init_plugin_loader([str(collections_path())])
+
+# How busy the machine is says nothing of the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hpcops.cluster.plugins.module_utils import _hostlist
@@ -133,7 +133,6 @@ def test_brackets_stand_only_at_the_end_of_a_name(names: list[str]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("scontrol") is None, reason="needs Slurm's own scontrol")
-@settings(max_examples=100, deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=60))
 def test_scontrol_reads_a_folded_list_as_we_do(names: list[str]) -> None:
     for folded in (fold(names), fold_ordered(names)):
