@@ -14,6 +14,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import ex
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import (
     Parameter,
     Schema,
+    Table,
     schema,
     types_in_releases,
 )
@@ -131,8 +132,8 @@ def _check_takes_several(known: Schema, parameter: Parameter, value: list[Any] |
 
 def _node_sets(lines: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """Return the names that stand for sets of nodes: Slurm finds them only when they are written as they are."""
-    names = {value for line in lines for key, value in line.items() if key.lower() == "nodeset"}
-    return frozenset(name for name in names if isinstance(name, str)) | {"ALL"}
+    names = (value for line in lines for key, value in line.items() if key.lower() == "nodeset")
+    return frozenset(("ALL", *(name for name in names if isinstance(name, str))))
 
 
 def _line(known: Schema, number: int, line: Mapping[str, Any], node_sets: frozenset[str]) -> str:
@@ -147,7 +148,6 @@ def _line(known: Schema, number: int, line: Mapping[str, Any], node_sets: frozen
     if len(values) < len(line):
         raise SlurmParameterError(f"{where}: a key is there twice: {', '.join(line)}")
     opening = table.kind.lower()
-    where = f"{where} ({table.kind} {values[opening]})"
     ordered = not _ALIGNED.isdisjoint(values)
     texts: dict[str, str] = {}
     written: dict[str, str] = {}
@@ -156,7 +156,8 @@ def _line(known: Schema, number: int, line: Mapping[str, Any], node_sets: frozen
             continue
         parameter = table.parameters.get(lower)
         if parameter is None:
-            raise known.unknown(table, next(key for key in line if key.lower() == lower))
+            unknown = next(key for key in line if key.lower() == lower)
+            raise known.unknown(table, unknown, _about(where, table, values[opening]))
         try:
             if isinstance(value, (list, tuple)) and (lower in _HOSTLISTS or lower in _ALIGNED):
                 text = _hostlist(value, node_sets, ordered)
@@ -167,12 +168,19 @@ def _line(known: Schema, number: int, line: Mapping[str, Any], node_sets: frozen
                 texts[lower] = text
                 written[lower] = f"{parameter.name}={_written(parameter, text)}"
         except HpcopsError as problem:
-            raise SlurmParameterError(f"{where}: {parameter.name} {problem}") from problem
+            about = _about(where, table, values[opening])
+            raise SlurmParameterError(f"{about}: {parameter.name} {problem}") from problem
     if not texts.get(opening):
         raise SlurmParameterError(f"{where}: {table.kind} is empty; leave the line out")
     if ordered:
-        _check_counts(where, texts)
+        _check_counts(_about(where, table, texts[opening]), texts, table)
     return " ".join((written.pop(opening), *written.values()))
+
+
+def _about(where: str, table: Table, opening: Any) -> str:
+    """Return where a line is, and which one it is."""
+    text = str(opening)
+    return f"{where} ({table.kind} {text if len(text) <= 60 else text[:57] + '...'})"
 
 
 def _hostlist(names: Iterable[Any], node_sets: frozenset[str], ordered: bool) -> str:
@@ -184,14 +192,15 @@ def _hostlist(names: Iterable[Any], node_sets: frozenset[str], ordered: bool) ->
     return ",".join([*sets, hosts] if hosts else sets)
 
 
-def _check_counts(where: str, texts: Mapping[str, str]) -> None:
+def _check_counts(where: str, texts: Mapping[str, str], table: Table) -> None:
     """Refuse addresses that are neither one nor one for each node: that ends the controller when it starts."""
     nodes = len(expand(texts["nodename"])) if "nodename" in texts else 0
     for key in ("nodeaddr", "nodehostname", "bcastaddr"):
         text = texts.get(key, "")
         count = len(expand(text)) if "[" in text or "," in text else 1
         if count not in (1, nodes):
-            raise SlurmParameterError(f"{where}: {key} has {count} values for {nodes} nodes; give one, or one for each")
+            name = table.parameters[key].name
+            raise SlurmParameterError(f"{where}: {name} has {count} values for {nodes} nodes; give one, or one each")
 
 
 def _string(value: Any) -> str:

@@ -172,8 +172,8 @@ class _Reader:
         for name, value in extra.items():
             known = self._table.parameters.get(str(name).lower())
             if known is None:
-                problem = self._known.unknown(self._table, str(name))
-                raise NodeVariableError(f"host {host}: {variable}: {problem}") from problem
+                unknown = self._known.unknown(self._table, str(name), f"host {host}: {variable}")
+                raise NodeVariableError(str(unknown)) from unknown
             if known.name == self._table.kind:
                 raise NodeVariableError(f"host {host}: {variable} has {name}; give {PREFIX}name instead")
             parameter = _SAME.get(known.name, known.name)

@@ -51,10 +51,10 @@ class Schema:
     main: Table
     lines: Mapping[str, Table]
 
-    def unknown(self, table: Table, name: str) -> SlurmParameterError:
+    def unknown(self, table: Table, name: str, where: str = "") -> SlurmParameterError:
         """Return the error for a name that the table lacks; it says where the name would be known."""
-        where = f"a parameter of a {table.kind} line in" if table.kind else "a parameter of"
-        message = f"{self.file}: {name!r} is not {where} Slurm {self.release}"
+        of = f"of a {table.kind} line in" if table.kind else "of"
+        message = f"{where or self.file}: {name!r} is not a parameter {of} Slurm {self.release}"
         lower = name.lower()
         homes = [line.kind for line in self.lines.values() if lower in line.parameters]
         elsewhere = types_in_releases(self.file, table.kind, name)

@@ -196,13 +196,21 @@ def test_names_of_node_sets_are_not_folded() -> None:
         ({}, "it has nothing"),
         ({"NodeName": "c1", "nodename": "c2"}, "line 1: a key is there twice: NodeName, nodename"),
         ({"NodeName": "c1", "CPUs": "lots"}, "line 1 (NodeName c1): CPUs is 'lots'; Slurm reads a whole number"),
-        ({"NodeName": "c1", "RealMemroy": 1}, "'RealMemroy' is not a parameter of a NodeName line in Slurm 24.11"),
+        (
+            {"NodeName": "c1", "RealMemroy": 1},
+            "line 1 (NodeName c1): 'RealMemroy' is not a parameter of a NodeName line",
+        ),
         ({"NodeName": "c1", "PartitionName": "p"}, "'PartitionName' is not a parameter of a NodeName line"),
+        (
+            {"NodeSet": ["a"], "Feature": None, "Fature": "x"},
+            "(NodeSet ['a']): 'Fature' is not a parameter",
+        ),
+        ({"NodeName": ["c" * 100], "CPUs": -1}, "line 1 (NodeName ['cccccc"),
         ({"NodeName": []}, "NodeName is empty; leave the line out"),
         ({"NodeName": None}, "NodeName has null inside"),
         ({"NodeName": ["c 1"]}, "line 1 (NodeName ['c 1']): NodeName 'c 1' cannot be a host name"),
-        ({"NodeName": ["c1", "c2"], "NodeAddr": ["a", "b", "c"]}, "nodeaddr has 3 values for 2 nodes"),
-        ({"NodeName": "c[1-3]", "NodeAddr": "10.0.0.[1-2]"}, "nodeaddr has 2 values for 3 nodes"),
+        ({"NodeName": ["c1", "c2"], "NodeAddr": ["a", "b", "c"]}, "NodeAddr has 3 values for 2 nodes"),
+        ({"NodeName": "c[1-3]", "NodeAddr": "10.0.0.[1-2]"}, "NodeAddr has 2 values for 3 nodes"),
     ],
 )
 def test_a_line_that_slurm_would_refuse_is_refused_by_number_and_key(values: dict[str, Any], message: str) -> None:

@@ -143,7 +143,7 @@ def test_the_order_of_the_hosts_does_not_matter() -> None:
         ({"realmemory": 1}, "slurm_node_realmemory is not a variable of a node; did you mean slurm_node_real_memory?"),
         ({"xyzzy": 1}, "slurm_node_xyzzy is not a variable of a node; other parameters go into slurm_node_parameters"),
         ({"parameters": ["Reason"]}, "slurm_node_parameters must be a mapping"),
-        ({"parameters": {"Reasn": "x"}}, "slurm_node_parameters: slurm.conf: 'Reasn' is not a parameter"),
+        ({"parameters": {"Reasn": "x"}}, "slurm_node_parameters: 'Reasn' is not a parameter"),
         ({"parameters": {"Topology": "x"}}, "known in 25.05, 25.11, 26.05"),
         ({"parameters": {"NodeName": "c2"}}, "slurm_node_parameters has NodeName; give slurm_node_name instead"),
         ({"parameters": {"Weight": "heavy"}}, "slurm_node_parameters: Weight is 'heavy'"),
