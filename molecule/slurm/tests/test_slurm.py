@@ -1,0 +1,67 @@
+"""A login node: ordinary users submit jobs from it, and its configuration comes from the controller alone."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+LOGIN = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts("login")[0]
+testinfra_hosts = [f"docker://{LOGIN}"]
+
+
+def as_user(host: Host, command: str, login: bool = True) -> str:
+    """Output of a command in the ordinary user's session."""
+    return str(host.check_output(f"su {'-' if login else ''} alice -c {command!r}")).strip()
+
+
+@pytest.fixture(name="finished_job")
+def finished_job_fixture(host: Host) -> dict[str, str]:
+    number = as_user(host, "sbatch --parsable --chdir=/tmp --wrap=hostname")
+    for _attempt in range(60):
+        words = as_user(host, f"scontrol --oneliner show job {number}").split()
+        job = dict(word.split("=", 1) for word in words if "=" in word)
+        if job["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
+            return job
+        time.sleep(0.5)
+    raise AssertionError(f"job {number} does not end: {job}")
+
+
+def test_job_of_an_ordinary_user_reaches_completed_state(finished_job: dict[str, str]) -> None:
+    assert finished_job["JobState"] == "COMPLETED"
+    assert finished_job["UserId"].startswith("alice(")
+
+
+def test_squeue_shows_a_waiting_job_to_its_user(host: Host) -> None:
+    number = as_user(host, "sbatch --parsable --chdir=/tmp --begin=now+1hour --wrap=true")
+    try:
+        assert number in as_user(host, "squeue --me --noheader --format=%i").split()
+    finally:
+        as_user(host, f"scancel {number}")
+
+
+def test_a_session_that_is_no_login_knows_the_controller_as_well(host: Host) -> None:
+    assert "ctl" in as_user(host, "sinfo --noheader --Node --format=%N", login=False)
+
+
+def test_stale_configuration_gave_way_to_the_controllers(host: Host) -> None:
+    assert not host.file("/etc/slurm/slurm.conf").exists
+    assert "molecule" in as_user(host, "scontrol show config | grep ^ClusterName")
+
+
+def test_an_ordinary_user_cannot_read_the_munge_key(host: Host) -> None:
+    answer = host.run("su alice -c 'cat /etc/munge/munge.key'")
+    assert answer.rc != 0
+    assert "Permission denied" in answer.stderr
+
+
+def test_an_ordinary_user_cannot_stop_another_users_job(host: Host) -> None:
+    number = host.check_output("su - -c 'sbatch --parsable --chdir=/tmp --begin=now+1hour --wrap=true'").strip()
+    try:
+        answer = host.run(f"su - alice -c 'scancel {number}'")
+        assert "Access/permission denied" in answer.stderr
+    finally:
+        host.check_output(f"su - -c 'scancel {number}'")
