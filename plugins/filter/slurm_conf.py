@@ -37,8 +37,8 @@ options:
       - A list is joined with commas. For a parameter that may be repeated (SlurmctldHost; Prolog, Epilog and their
         kin from 24.05) each element is a line of its own. An empty list says nothing, so there is no line.
       - "A mapping holds options: V({bf_continue: null, bf_window: 1440}) is V(bf_continue,bf_window=1440). An option
-        that is V(null) or V(true) is its bare name, V(false) leaves it out. A mapping over a default that is a mapping
-        adds to it; any other value replaces the default."
+        that is V(null) or V(true) is its bare name, V(false) leaves it out. A mapping or a list
+        over a default that is a mapping adds to it; any other value replaces the default."
       - A text with blanks is quoted; V(#) and backslashes are escaped.
       - A number may be written in all the ways Slurm reads, such as V(UNLIMITED), V(0x10) or V(64K).
       - YAML reads V(12:00:00) without quotation marks as the number 43200, which Slurm takes for minutes.

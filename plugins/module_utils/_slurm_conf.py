@@ -65,8 +65,9 @@ def render(
 def merge(params: Mapping[str, Any], defaults: Mapping[str, Any], *, file: str = "slurm.conf") -> dict[str, Any]:
     """Return the parameters laid over the defaults.
 
-    Names are compared without regard to case; a parameter keeps the default's place. Of two mappings the options are
-    merged; any other value replaces the default, null included.
+    Names are compared without regard to case; a parameter keeps the default's place. Where the default is a mapping of
+    options, a mapping or a list ("option" or "option=value") adds to it, so that a site's SlurmctldParameters do not lose
+    enable_configless. Any other value replaces the default, null included.
     """
     merged: dict[str, tuple[str, Any]] = {}
     for source in (defaults, params):
@@ -77,11 +78,19 @@ def merge(params: Mapping[str, Any], defaults: Mapping[str, Any], *, file: str =
                 raise SlurmParameterError(f"{file}: {seen[lower]} and {name} are the same parameter; give it once")
             seen[lower] = name
             _name, default = merged.get(lower, (name, None))
-            if isinstance(value, Mapping) and isinstance(default, Mapping):
-                merged[lower] = (name, {**dict(default.items()), **dict(value.items())})
+            if isinstance(default, Mapping) and isinstance(value, (Mapping, list, tuple)):
+                merged[lower] = (name, {**dict(default.items()), **_options(value)})
             else:
                 merged[lower] = (name, value)
     return dict(merged.values())
+
+
+def _options(value: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> dict[str, Any]:
+    """Return a parameter's options as a mapping; an option without a value is true."""
+    if isinstance(value, Mapping):
+        return dict(value.items())
+    words = [str(item).partition("=") for item in value]
+    return {name: text if separator else True for name, separator, text in words}
 
 
 def value_text(parameter: Parameter, value: Any) -> str:

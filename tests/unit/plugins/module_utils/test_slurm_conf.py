@@ -146,6 +146,14 @@ def test_parameters_are_laid_over_the_defaults(
     assert list(result.items()) == list(merged.items())
 
 
+def test_a_list_adds_to_a_default_of_options() -> None:
+    merged = merge(
+        {"slurmctldparameters": ["idle_on_node_suspend", "max_dbd_msg_action=exit"]},
+        {"SlurmctldParameters": {"a": True}},
+    )
+    assert merged == {"slurmctldparameters": {"a": True, "idle_on_node_suspend": True, "max_dbd_msg_action": "exit"}}
+
+
 def test_a_parameter_given_twice_is_refused() -> None:
     with pytest.raises(SlurmParameterError, match="ClusterName and clustername are the same parameter"):
         written({"ClusterName": "a", "clustername": "b"})
