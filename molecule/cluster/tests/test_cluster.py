@@ -1,0 +1,104 @@
+"""A deployed cluster runs jobs, tells what is broken, and keeps its secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+RUN_DIRECTORY = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+
+
+def cluster_host(role: str) -> Host:
+    return testinfra.get_host(f"docker://cluster-{os.environ.get('DISTRO', 'trixie')}-{role}")
+
+
+def verify(report: pathlib.Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Run the playbook verify; its outcome and its report."""
+    done = subprocess.run(
+        ["ansible-playbook", f"--inventory={INVENTORY}", "hpcops.cluster.verify", f"--extra-vars=verify_report={report}"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(RUN_DIRECTORY / "ansible.cfg"), "ANSIBLE_VERBOSITY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done, json.loads(report.read_text()) if report.exists() else {}
+
+
+@pytest.fixture
+def stopped_slurmd() -> Iterator[str]:
+    """Name of a compute node whose slurmd does not run during the test."""
+    node = cluster_host("c2")
+    node.check_output("systemctl stop slurmd")
+    try:
+        yield node.check_output("hostname")
+    finally:
+        node.check_output("systemctl start slurmd")
+
+
+def test_acceptance_passes_on_a_healthy_cluster(tmp_path: pathlib.Path) -> None:
+    done, report = verify(tmp_path / "report.json")
+    assert done.returncode == 0, done.stdout
+    assert report["failed"] == 0
+    names = {result["name"] for result in report["results"]}
+    assert "a batch job completes and accounting shows it" in names
+    assert "an srun over 2 nodes completes and accounting shows it" in names
+
+
+def test_acceptance_fails_and_names_the_node_whose_daemon_is_down(tmp_path: pathlib.Path, stopped_slurmd: str) -> None:
+    done, report = verify(tmp_path / "report.json")
+    assert done.returncode != 0
+    failed = {(result["host"], result["name"]) for result in report["results"] if not result["passed"]}
+    assert (stopped_slurmd, "slurmd runs") in failed
+
+
+def test_ordinary_user_runs_a_job_from_the_login_node() -> None:
+    output = cluster_host("login").check_output("su --login alice --command 'cd /tmp && srun --nodes=2 id --user --name'")
+    assert output.split() == ["alice", "alice"]
+
+
+def test_users_jobs_are_in_accounting_under_their_name() -> None:
+    login = cluster_host("login")
+    job = login.check_output("su --login alice --command 'cd /tmp && sbatch --parsable --wait --output=/dev/null --wrap=true'")
+    fields = login.check_output(f"sacct --allocations --noheader --parsable2 --jobs={job} --format=User,State")
+    assert fields == "alice|COMPLETED"
+
+
+@pytest.mark.parametrize("role", ["ctl", "c1", "login"])
+def test_ordinary_user_cannot_read_the_munge_key(role: str) -> None:
+    assert cluster_host(role).run("su --login alice --command 'cat /etc/munge/munge.key'").rc != 0
+
+
+def test_database_password_is_readable_by_slurm_alone() -> None:
+    db = cluster_host("db")
+    assert db.file("/etc/slurm/slurmdbd.conf").mode == 0o600
+    assert db.run("su --login alice --command 'cat /etc/slurm/slurmdbd.conf'").rc != 0
+
+
+def test_run_at_vvvv_with_diff_contains_no_secret() -> None:
+    log = (RUN_DIRECTORY / "run.log").read_text(errors="replace")
+    assert "TASK [hpcops.cluster.munge : Install the key" in log
+    assert "+++ after" in log, "the run did not show differences"
+    assert re.search(r"EXEC |mitogen|ESTABLISH", log), "the run was not at -vvvv"
+    key = cluster_host("ctl").check_output("base64 --wrap=0 /etc/munge/munge.key")
+    raw_key = cluster_host("ctl").check_output("cat /etc/munge/munge.key")
+    password = re.search(r"^StoragePass=(.+)$", cluster_host("db").check_output("cat /etc/slurm/slurmdbd.conf"), re.MULTILINE)
+    assert password
+    for name, secret in {"munge key": raw_key, "encoded munge key": key, "database password": password.group(1).strip('"')}.items():
+        assert len(secret) >= 16
+        assert secret not in log, f"the {name} is in the log of the run"
+
+
+def test_daemons_start_at_boot() -> None:
+    for role, units in {"ctl": ["slurmctld", "munge"], "db": ["slurmdbd", "mariadb", "munge"], "c1": ["slurmd", "munge"]}.items():
+        for unit in units:
+            assert cluster_host(role).service(unit).is_enabled, f"{unit} on {role}"
