@@ -1,0 +1,58 @@
+# Development of the collection. Every target sets up what it needs on a bare Debian machine, and may be repeated.
+SHELL := bash
+.DEFAULT_GOAL := help
+DISTRO ?= trixie
+PYTHON := .venv/bin/python
+# Everything in the environment's bin first; a site's own Ansible settings must not reach the tests.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENABLED
+
+GATES := ruff yamllint mypy docs changelog package ansible-lint sanity
+SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# A host with a kernel of its own, and a build of packages: once, not per distribution or run.
+SLOW := cgroup build_packages
+ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
+# Whole clusters take longest and go first. +linear: by Ansible's own strategy, as most users run it; else by Mitogen's.
+TEST := cluster@trixie+linear cluster@bookworm cluster@forky cgroup $(addsuffix @trixie,$(filter-out cluster,$(ORDINARY)))
+MATRIX := $(SLOW) $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
+
+.PHONY: help setup setup-newest demo demo-down test test-fast test-matrix molecule lint bench docs build
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | column -t -s $$'\t'
+
+setup: ## the Python environment in .venv, and the collection's link
+	@tests/setup .venv tests/requirements.txt 3.11 3.12 3.13
+
+setup-newest: setup
+	@tests/setup --optional .venv-newest tests/requirements-newest.txt 3.13 3.12 3.14
+
+demo: setup ## start a cluster in containers (demo-down removes it)
+	tests/demo/demo up
+
+demo-down: setup ## remove the demo's cluster
+	tests/demo/demo down
+
+test: setup-newest ## everything that must pass before a merge
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest $(TEST)
+
+test-fast: setup-newest ## what needs no containers
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest
+
+test-matrix: setup-newest ## every scenario on every release
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest $(MATRIX)
+
+molecule: setup ## one scenario: make molecule ROLE=munge [DISTRO=forky] [STRATEGY=linear]
+	$(PYTHON) tests/run.py $(or $(ROLE),$(error which scenario? make molecule ROLE=munge))@$(DISTRO)$(if $(STRATEGY),+$(STRATEGY))
+
+lint: setup ## the static checks
+	$(PYTHON) tests/run.py $(GATES)
+
+bench: setup ## the benchmarks of tests/bench
+	@for script in $$(find tests/bench -maxdepth 1 -type f -perm -u+x | sort); do echo "== $$script"; "$$script" || exit; done
+
+docs: setup ## the tables of the roles' READMEs and docs/reference
+	$(PYTHON) tests/tools/role_docs.py
+
+build: setup ## the collection's tarball in build/
+	ansible-galaxy collection build --force --output-path build

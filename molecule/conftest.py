@@ -1,0 +1,39 @@
+"""A failing test shows the last lines of the journals of the services on the hosts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+import testinfra
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+JOURNAL = "journalctl --no-pager --lines=50 --output=short-precise -u 'slurm*' -u sackd -u 'munge*' -u 'mariadb*'"
+_shown: dict[str, str] = {}
+
+
+def _journals() -> Generator[tuple[str, str]]:
+    """Yield host and journal, where it has something new since the last failure."""
+    inventory = os.environ.get("MOLECULE_INVENTORY_FILE")
+    if not inventory:
+        return
+    for name in AnsibleRunner(inventory).get_hosts("all"):
+        try:
+            answer = testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory).run(JOURNAL)
+            text = answer.stdout or answer.stderr
+        except RuntimeError as error:  # the host does not answer: that is worth reading as well
+            text = str(error)
+        if _shown.get(name) != text:
+            _shown[name] = text
+            yield name, text
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections.extend((f"journal of {name}", text) for name, text in _journals())
+    return report
