@@ -1,8 +1,8 @@
 """Run gates and Molecule scenarios two at a time, judge each, and end with a line "N passed, N failed".
 
 usage: tests/run.py ENTRY...
-An entry is a gate by its name (see GATES), or a scenario as SCENARIO[@DISTRO][+linear]; +linear runs Ansible's own strategy
-instead of Mitogen's. Logs lie in .cache/logs.
+An entry is a gate by its name (see GATES), or a scenario as SCENARIO[@DISTRO][+linear]; +linear runs Ansible's own
+strategy instead of Mitogen's. Logs lie in .cache/logs.
 """
 
 from __future__ import annotations
