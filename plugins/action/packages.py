@@ -16,24 +16,36 @@ from ansible.plugins.action import ActionBase
 # How each package manager's database is asked: one line "name<TAB>state<TAB>version" for each installed package.
 QUERIES = {
     "apt": ["dpkg-query", "--show", "--showformat", r"${Package}\t${db:Status-Abbrev}\t${Version}\n"],
-    "dnf": ["rpm", "--query", "--queryformat", r"%{NAME}\tii\t%{VERSION}-%{RELEASE}\n"],
+    "dnf": ["rpm", "--query", "--all", "--queryformat", r"%{NAME}\tii\t%{VERSION}-%{RELEASE}\n"],
 }
 QUERIES["dnf5"] = QUERIES["dnf"]
+# How they say that no repository has a package.
+UNKNOWN = ("No package ", "no available installation candidate", "No match for argument")
 
 
-def missing(wanted: list[str], output: str) -> list[str]:
-    """Those of the wanted packages, "name" or "name=version pattern", that the query's output does not show as installed."""
+def parse(output: str) -> dict[str, str]:
+    """Return the versions of the installed packages that the query's output shows."""
     installed: dict[str, str] = {}
     for line in output.splitlines():
         fields = line.split("\t")
         if len(fields) == 3 and fields[1].strip() == "ii":
             installed[fields[0]] = fields[2]
+    return installed
+
+
+def missing(wanted: list[str], installed: dict[str, str]) -> list[str]:
+    """Return those of the wanted packages, "name" or "name=version pattern", that are not installed so."""
     absent = []
     for package in wanted:
         name, _separator, pattern = package.partition("=")
         if name not in installed or not fnmatch.fnmatchcase(installed[name], pattern or "*"):
             absent.append(package)
     return absent
+
+
+def unwanted(patterns: list[str], installed: dict[str, str]) -> list[str]:
+    """Return the installed packages whose name is matched by one of the patterns."""
+    return sorted(name for name in installed if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
 
 
 class ActionModule(ActionBase):
@@ -47,20 +59,46 @@ class ActionModule(ActionBase):
         """Ask for what is installed in one short command; hand the rest to ansible.builtin.package."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        names = self._task.args.get("name")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise AnsibleActionFail("packages: 'name' must be a list of package names")
+        names = self._names("name")
+        absent = self._names("absent")
 
         manager = task_vars.get("ansible_facts", {}).get("pkg_mgr", "")
         if manager in QUERIES:
-            command = QUERIES[manager] + [name.partition("=")[0] for name in names]
-            answer = self._low_level_execute_command(shlex.join(command), sudoable=True)
-            names = missing(names, answer["stdout"])
-            if not names:
+            patterns = [name.partition("=")[0] for name in names] + absent
+            answer = self._low_level_execute_command(shlex.join(QUERIES[manager] + patterns), sudoable=True)
+            installed = parse(answer["stdout"])
+            names = missing(names, installed)
+            absent = unwanted(absent, installed)
+            if not names and not absent:
                 return {"changed": False}
 
+        removed: dict[str, Any] = {"changed": False}
+        if absent:
+            removed = self._package(absent, "absent", task_vars)
+            if removed.get("failed") or not names:
+                return removed
+        result = self._package(
+            names if manager == "apt" else [name.replace("=", "-") for name in names], "present", task_vars
+        )
+        reasons = f"{result.get('msg')} {result.get('failures')}"
+        if self._task.check_mode and result.get("failed") and any(text in reasons for text in UNKNOWN):
+            # The repository that has them may be one that this very run would have declared.
+            result = {
+                "changed": True,
+                "msg": f"Would install packages that no repository of this host has yet: {', '.join(names)}",
+            }
+        result["changed"] = result.get("changed", False) or removed["changed"]
+        return result
+
+    def _names(self, option: str) -> list[str]:
+        value = self._task.args.get(option, [] if option == "absent" else None)
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise AnsibleActionFail(f"packages: '{option}' must be a list of package names")
+        return value
+
+    def _package(self, names: list[str], state: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         task = self._task.copy()
-        task.args = {"name": names if manager == "apt" else [name.replace("=", "-") for name in names], "state": "present"}
+        task.args = {"name": names, "state": state}
         package = self._shared_loader_obj.action_loader.get(
             "ansible.builtin.package",
             task=task,

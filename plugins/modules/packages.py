@@ -14,8 +14,8 @@ version_added: 0.1.0
 description:
   - Asks the package database which of the packages are installed, by one short command, and hands the others to
     M(ansible.builtin.package).
-  - Opening the package manager's cache costs M(ansible.builtin.apt) more than a second on each host, in every run. A run that
-    has nothing to install does not pay that.
+  - Opening the package manager's cache costs M(ansible.builtin.apt) more than a second on each host, in every run. A run
+    that has nothing to install does not pay that.
 author:
   - hpcops.cluster contributors
 options:
@@ -25,9 +25,19 @@ options:
     type: list
     elements: str
     required: true
+  absent:
+    description:
+      - Packages that are removed first, if they are installed, because those of O(name) take their place.
+      - May hold C(*).
+      - Their configuration files stay.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
-    description: Can run in check mode.
+    description:
+      - Can run in check mode. Packages that no repository of the host has count as ones that would be installed, since
+        the repository may be one that the same run would have declared.
     support: full
   diff_mode:
     description: Shows what the package manager would do.
