@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENABLED
 
-GATES := ruff yamllint mypy docs changelog package ansible-lint sanity
+GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # A host with a kernel of its own, and a build of packages: once, not per distribution or run.
 SLOW := cgroup build_packages

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -237,11 +237,12 @@ def main() -> int:
     check = parser.parse_args().check
     wanted: dict[Path, str] = {}
     problems: list[str] = []
-    for source in (*(partial(readme, role) for role in roles()), reference):
+    sources: list[Callable[[], dict[Path, str]]] = [*(partial(readme, role) for role in roles()), reference]
+    for source in sources:
         try:
             wanted.update(source())
-        except DocsError as error:
-            problems.append(str(error))  # noqa: PERF203 - all problems are worth knowing, and there are few
+        except DocsError as error:  # noqa: PERF203 - all problems are worth knowing, and there are few
+            problems.append(str(error))
 
     for path, text in wanted.items():
         if not path.exists() or path.read_text() != text:
