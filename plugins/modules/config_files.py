@@ -48,7 +48,9 @@ options:
         choices: [file, directory, link, absent]
         default: file
       target:
-        description: Where the symbolic link points to. Needed for O(files[].state=link).
+        description:
+          - Where the symbolic link points to. Needed for O(files[].state=link).
+          - It must exist, except in check mode.
         type: str
       owner:
         description: Name or number of the owner. An unknown name is an error, except in check mode.
@@ -219,6 +221,13 @@ def normalise(module: AnsibleModule, entry: dict[str, Any]) -> None:
             entry["content"] += "\n"
 
 
+def check_target(module: AnsibleModule, entry: dict[str, Any]) -> None:
+    """Refuse a link that would lead nowhere. In check mode something else may be about to make its target."""
+    target = os.path.join(os.path.dirname(entry["path"]), entry["target"])
+    if not module.check_mode and not os.path.exists(target):
+        module.fail_json(msg=f"{entry['path']}: '{entry['target']}', where the link shall point to, does not exist on this host")
+
+
 def difference(entry: dict[str, Any], before: str | None, metadata: dict[str, tuple[str, str]]) -> dict[str, str]:
     """The entry's part of the diff that Ansible prints."""
     path = entry["path"]
@@ -333,6 +342,8 @@ def main() -> None:
     files = module.params["files"]
     for entry in files:
         normalise(module, entry)
+        if entry["state"] == "link":
+            check_target(module, entry)
 
     differences: dict[str, dict[str, str]] = {}
     candidates: list[tuple[str, str]] = []
