@@ -1,0 +1,85 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runner sees what Molecule itself lets pass."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+_PATH = Path(__file__).resolve().parents[1] / "run.py"
+_SPEC = importlib.util.spec_from_file_location("hpcops_run", _PATH)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+run = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = run
+_SPEC.loader.exec_module(run)
+
+
+def log_of(*actions: tuple[str, str]) -> str:
+    return "\n".join(
+        f"INFO     [munge > {name}] Executing\n{output}\nINFO     [munge > {name}] Executed: Successful"
+        for name, output in actions
+    )
+
+
+def recap(changed: int, host: str = "munge-trixie-a") -> str:
+    return f"{host}   : ok=17   changed={changed}    unreachable=0    failed=0    skipped=7    rescued=0    ignored=0"
+
+
+FIRST = ("check", recap(6))
+CONVERGE = ("converge", recap(5))
+CHECK = ("check", recap(0))
+VERIFY = ("verify", "===== 10 passed in 5.17s =====")
+
+
+def test_good_run_passes() -> None:
+    assert run.judge(log_of(FIRST, CONVERGE, CHECK, VERIFY), 0) == run.Outcome()
+
+
+@pytest.mark.parametrize(
+    ("log", "problem"),
+    [
+        (
+            log_of(FIRST, CONVERGE, ("check", f"{recap(0)}\n{recap(2, 'b')}"), VERIFY),
+            "the last check would change b (2)",
+        ),
+        (log_of(FIRST, CONVERGE, VERIFY), "no check came after converge"),
+        (log_of(FIRST, CONVERGE, ("check", ""), VERIFY), "the last check reached no host"),
+        (log_of(FIRST, CONVERGE, CHECK, ("verify", "no tests ran in 0.01s")), "verify ran no test"),
+        (log_of(FIRST, CONVERGE, CHECK), "verify ran no test"),
+        (log_of(FIRST, CONVERGE, CHECK, ("verify", "10 skipped")), "verify ran no test"),
+    ],
+)
+def test_run_that_molecule_accepts_fails(log: str, problem: str) -> None:
+    assert run.judge(log, 0).problem == problem
+
+
+def test_failed_action_is_named_with_its_output() -> None:
+    log = (
+        f"{log_of(FIRST)}\nINFO     [munge > converge] Executing\nfatal: [a]: FAILED!\n"
+        f"ERROR    [munge > converge] \x1b[31mExecuted: Failed\x1b[0m\n{log_of(('destroy', 'gone'))}"
+    )
+    outcome = run.judge(log, 1)
+    assert outcome.problem == "converge failed"
+    assert "fatal: [a]: FAILED!" in outcome.excerpt
+    assert "gone" not in outcome.excerpt
+
+
+def test_task_that_would_change_something_is_shown() -> None:
+    check = f"TASK [munge : Write the key]\nok: [a]\nTASK [munge : Set the limit]\nchanged: [b]\n{recap(1)}"
+    excerpt = run.judge(log_of(FIRST, CONVERGE, ("check", check), VERIFY), 0).excerpt
+    assert excerpt.splitlines() == ["TASK [munge : Set the limit]", "changed: [b]"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "distro", "linear"),
+    [("munge", None, None), ("munge@forky", "forky", None), ("build_packages@trixie+linear", "trixie", "+linear")],
+)
+def test_entry_names_scenario_release_and_strategy(entry: str, distro: str | None, linear: str | None) -> None:
+    match = run.SCENARIO.fullmatch(entry)
+    assert (match["distro"], match["linear"]) == (distro, linear)
