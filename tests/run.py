@@ -41,6 +41,7 @@ GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "docs": ((sys.executable, "tests/tools/role_docs.py", "--check"),),
     "unit": ((sys.executable, "-m", "pytest", "--numprocesses=2", "--quiet", "tests/unit"),),
     "unit-newest": (("tests/newest",),),
+    "second-run": ((sys.executable, "tests/bench/bench_second_run.py"),),
 }
 
 
@@ -97,7 +98,7 @@ def run_gate(runner: Runner, name: str, log: Path, env: Mapping[str, str]) -> Ou
         if runner.run(command, log, env) != 0:
             return Outcome(" ".join(command[:3]), "\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]))
     lines = log.read_text(errors="replace").splitlines()
-    return Outcome(notes=[line for line in lines if line.startswith("SKIPPED: ")])
+    return Outcome(notes=[line for line in lines if line.startswith(("SKIPPED: ", "FIGURE: "))])
 
 
 # --- Scenarios -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 DOCUMENTATION = r"""
 name: acceptance_report
 short_description: Results of acceptance checks as a report, for people and for programs
@@ -41,15 +44,15 @@ _value:
   type: dict
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
 
 def acceptance_report(results: Iterable[Mapping[str, Any]], hosts: Iterable[str]) -> dict[str, Any]:
     """The results with those hosts that gave none, counted and laid out."""
     rows = [dict(result) for result in results]
     silent = sorted(set(hosts) - {row["host"] for row in rows})
-    rows += [{"host": host, "name": "the host answers", "passed": False, "detail": "unreachable", "seconds": 0.0} for host in silent]
+    rows += [
+        {"host": host, "name": "the host answers", "passed": False, "detail": "unreachable", "seconds": 0.0}
+        for host in silent
+    ]
     failed = sum(not row["passed"] for row in rows)
     return {"passed": len(rows) - failed, "failed": failed, "results": rows, "table": table(rows)}
 
@@ -61,7 +64,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         word, detail = ("ok    ", row["detail"].splitlines()[-1:]) if row["passed"] else ("FAILED", [])
-        lines.append(f"{word}  {row['host']:{host_width}}  {row['name']:{name_width}}  {row['seconds']:6.2f} s  {''.join(detail)}".rstrip())
+        lines.append(
+            f"{word}  {row['host']:{host_width}}  {row['name']:{name_width}}  {row['seconds']:6.2f} s  {''.join(detail)}".rstrip()
+        )
         if not row["passed"]:
             lines += [f"        {line}" for line in row["detail"].splitlines()]
     return lines

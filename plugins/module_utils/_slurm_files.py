@@ -60,7 +60,11 @@ def required_action(before: str, after: str, release: str) -> tuple[str, list[st
     new_parameters, new_lines = parse(after)
     old_release = tuple(int(part) for part in release.split(".")[:2]) < (23, 11)
     restart = RESTART_ALWAYS | (RESTART_OLD if old_release else frozenset())
-    changed = {key for key in old_parameters.keys() | new_parameters.keys() if old_parameters.get(key) != new_parameters.get(key)}
+    changed = {
+        key
+        for key in old_parameters.keys() | new_parameters.keys()
+        if old_parameters.get(key) != new_parameters.get(key)
+    }
     kinds = {kind for kind in LINE_KEYS if sorted(old_lines[kind]) != sorted(new_lines[kind])}
     reasons = sorted(changed & restart) + (["nodename"] if old_release and "nodename" in kinds else [])
     if reasons:

@@ -110,7 +110,12 @@ def attempt(check: dict[str, Any]) -> tuple[bool, str]:
         argv = ["su", "--login", check["user"], "--command", check["command"]]
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=check["timeout"], check=False
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=check["timeout"],
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return False, f"no end after {check['timeout']} s"
@@ -130,7 +135,13 @@ def run(host: str, check: dict[str, Any]) -> dict[str, Any]:
         passed, detail = attempt(check)
         elapsed = time.monotonic() - start
         if passed or elapsed >= check["retry"]:
-            return {"host": host, "name": check["name"], "passed": passed, "detail": detail, "seconds": round(elapsed, 2)}
+            return {
+                "host": host,
+                "name": check["name"],
+                "passed": passed,
+                "detail": detail,
+                "seconds": round(elapsed, 2),
+            }
         time.sleep(RETRY_SECONDS)
 
 

@@ -142,7 +142,9 @@ def current_text(path: str) -> str | None:
         return None
 
 
-def metadata_changes(path: str, entry: dict[str, Any], owner: int | None, group: int | None) -> dict[str, tuple[str, str]]:
+def metadata_changes(
+    path: str, entry: dict[str, Any], owner: int | None, group: int | None
+) -> dict[str, tuple[str, str]]:
     """What differs in owner, group and mode of the existing path: name to (is, shall be)."""
     status = os.stat(path)
     changes = {}
@@ -194,6 +196,11 @@ def check(module: AnsibleModule, entry: dict[str, Any], candidate: str) -> None:
         )
 
 
+def remove_leftover(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def normalise(module: AnsibleModule, entry: dict[str, Any]) -> None:
     """Fill in what the argument specification cannot express, and refuse what makes no sense."""
     path = entry["path"]
@@ -225,7 +232,9 @@ def check_target(module: AnsibleModule, entry: dict[str, Any]) -> None:
     """Refuse a link that would lead nowhere. In check mode something else may be about to make its target."""
     target = os.path.join(os.path.dirname(entry["path"]), entry["target"])
     if not module.check_mode and not os.path.exists(target):
-        module.fail_json(msg=f"{entry['path']}: '{entry['target']}', where the link shall point to, does not exist on this host")
+        module.fail_json(
+            msg=f"{entry['path']}: '{entry['target']}', where the link shall point to, does not exist on this host"
+        )
 
 
 def difference(entry: dict[str, Any], before: str | None, metadata: dict[str, tuple[str, str]]) -> dict[str, str]:
@@ -272,7 +281,10 @@ def apply_absent(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str]
     before = "" if directory else current_text(path)
     if not module.check_mode:
         try:
-            os.rmdir(path) if directory else os.unlink(path)
+            if directory:
+                os.rmdir(path)
+            else:
+                os.unlink(path)
         except OSError as error:
             module.fail_json(msg=f"{path}: cannot be removed: {error.strerror}")
     return difference(entry, before, {})
@@ -359,7 +371,7 @@ def main() -> None:
                 changed, candidate = stage_file(module, entry)
                 if candidate:
                     candidates.append((candidate, entry["path"]))
-                    leftovers.callback(lambda path: os.path.exists(path) and os.unlink(path), candidate)
+                    leftovers.callback(remove_leftover, candidate)
             if changed:
                 differences[entry["path"]] = changed
         for entry in files:

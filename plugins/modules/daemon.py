@@ -118,7 +118,9 @@ class Unit:
 
     def fail(self, reason: str) -> NoReturn:
         lines = str(self.module.params["journal_lines"])
-        sources = {"journal": ["journalctl", f"--unit={self.name}", f"--lines={lines}", "--no-pager", "--output=short-iso"]}
+        sources = {
+            "journal": ["journalctl", f"--unit={self.name}", f"--lines={lines}", "--no-pager", "--output=short-iso"]
+        }
         if self.module.params["log_file"]:
             sources[self.module.params["log_file"]] = ["tail", f"--lines={lines}", self.module.params["log_file"]]
         message = f"{self.name}: {reason}"
@@ -157,7 +159,9 @@ def wait_until_it_answers(unit: Unit, probe: list[str] | None, timeout: int) -> 
             unit.fail("it died after it was started")
         if status["ActiveState"] == "inactive":
             if status["ConditionResult"] == "no":
-                unit.fail("systemd did not start it, since a condition of the unit is not met (systemctl status tells which)")
+                unit.fail(
+                    "systemd did not start it, since a condition of the unit is not met (systemctl status tells which)"
+                )
             unit.fail("it stopped by itself")
         reason = f"it is still {status['ActiveState']} ({status['SubState']})"
         if status["ActiveState"] == "active":
@@ -206,7 +210,10 @@ def main() -> None:
     after = dict(before)
     if module.check_mode:
         if verbs:
-            after.update(ActiveState="inactive" if stopped else "active", UnitFileState="enabled" if params["enabled"] else "disabled")
+            after.update(
+                ActiveState="inactive" if stopped else "active",
+                UnitFileState="enabled" if params["enabled"] else "disabled",
+            )
     else:
         if before["NeedDaemonReload"] == "yes":
             module.run_command(["systemctl", "daemon-reload"], check_rc=True)
@@ -219,7 +226,12 @@ def main() -> None:
         actions=verbs,
         installed=before["LoadState"] != "not-found",
         pid=int(after["MainPID"]),
-        diff={"before_header": unit.name, "after_header": unit.name, "before": describe(before), "after": describe(after)},
+        diff={
+            "before_header": unit.name,
+            "after_header": unit.name,
+            "before": describe(before),
+            "after": describe(after),
+        },
     )
 
 

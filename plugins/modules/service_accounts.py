@@ -80,7 +80,10 @@ def conflicts(account: dict[str, Any]) -> list[str]:
     """What stands in the account's way on this host, as sentences."""
     name, number = account["name"], account["uid"]
     found = []
-    for kind, by_name, by_number in (("uid", users_by_name(), users_by_number()), ("gid", groups_by_name(), groups_by_number())):
+    for kind, by_name, by_number in (
+        ("uid", users_by_name(), users_by_number()),
+        ("gid", groups_by_name(), groups_by_number()),
+    ):
         if by_name.get(name, number) != number:
             found.append(f"'{name}' has {kind} {by_name[name]} here instead of {number}")
         if by_number.get(number, name) != name:
@@ -138,12 +141,14 @@ def main() -> None:
             if name not in groups:
                 module.run_command(["groupadd", "--system", "--gid", number, name], check_rc=True)
             if name not in present:
-                module.run_command(
-                    ["useradd", "--system", "--uid", number, "--gid", number, "--home-dir", account["home"], "--no-create-home"]
-                    + ["--shell", "/usr/sbin/nologin", "--comment", account["comment"], name],
-                    check_rc=True,
-                )
-    lines = [f"{account['name']} uid={account['uid']} gid={account['uid']}\n" for account in accounts if account["name"] in created]
+                identity = ["--uid", number, "--gid", number, "--comment", account["comment"]]
+                place = ["--home-dir", account["home"], "--no-create-home", "--shell", "/usr/sbin/nologin"]
+                module.run_command(["useradd", "--system", *identity, *place, name], check_rc=True)
+    lines = [
+        f"{account['name']} uid={account['uid']} gid={account['uid']}\n"
+        for account in accounts
+        if account["name"] in created
+    ]
     module.exit_json(
         changed=bool(created),
         created=created,

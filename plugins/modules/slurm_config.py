@@ -138,13 +138,15 @@ def check_with_parser(module: AnsibleModule, files: dict[str, str | None]) -> No
     try:
         write_set(staging, files)
         code, out, err = module.run_command(
-            [scontrol, "show", "hostnames", "localhost"], environ_update={"SLURM_CONF": os.path.join(staging, "slurm.conf")}
+            [scontrol, "show", "hostnames", "localhost"],
+            environ_update={"SLURM_CONF": os.path.join(staging, "slurm.conf")},
         )
     finally:
         shutil.rmtree(staging)
     if code != 0:
         module.fail_json(
-            msg=f"The installed Slurm refuses the new configuration, and nothing was replaced: {(err or out).strip()}", rc=code
+            msg=f"The installed Slurm refuses the new configuration, and nothing was replaced: {(err or out).strip()}",
+            rc=code,
         )
 
 
@@ -189,8 +191,11 @@ def roll_back(module: AnsibleModule, controller: Controller, before: dict[str, s
     journal = controller.journal()
     write_set(module.params["directory"], before)
     restored = controller.take_over("restart")
-    outcome = "The former files are back and slurmctld answers with them." if restored is None else f"The former files are back, but {restored}"
-    module.fail_json(msg=f"slurmctld did not take the new configuration over: {problem}\n{outcome}\nLast lines of its journal:\n{journal}")
+    outcome = "and slurmctld answers with them." if restored is None else f"but {restored}"
+    module.fail_json(
+        msg=f"slurmctld did not take the new configuration over: {problem}\nThe former files are back, {outcome}\n"
+        f"Last lines of its journal:\n{journal}"
+    )
     raise AssertionError  # fail_json does not return
 
 
@@ -216,10 +221,13 @@ def main() -> None:
     before = {name: read(os.path.join(directory, name)) for name in wanted}
     changed = [name for name in wanted if before[name] != wanted[name]]
 
-    action, reasons = "none", []
+    action = "none"
+    reasons: list[str] = []
     if changed:
         check_with_parser(module, wanted)
-        action, reasons = required_action(before["slurm.conf"] or "", wanted["slurm.conf"] or "", module.params["release"])
+        action, reasons = required_action(
+            before["slurm.conf"] or "", wanted["slurm.conf"] or "", module.params["release"]
+        )
         if action == "none":
             action = "reconfigure"  # one of the files beside slurm.conf
     controller = Controller(module)

@@ -132,8 +132,8 @@ def main() -> None:
     less, more = compare(hardware, module.params["expected"])
     if less:
         module.fail_json(
-            msg=f"This host has less than its node line promises, and slurmctld would refuse it: {'; '.join(less)}. Correct its slurm_node_* "
-            "variables (the playbook collect_hardware writes them), or repair the host.",
+            msg=f"This host has less than its node line promises, and slurmctld would refuse it: {'; '.join(less)}. Correct its "
+            "slurm_node_* variables (the playbook collect_hardware writes them), or repair the host.",
             hardware=hardware,
         )
     for sentence in more:

@@ -54,7 +54,9 @@ STRATEGIES: Mapping[str, Mapping[str, str]] = {
 
 
 def docker(*arguments: str, check: bool = True) -> None:
-    subprocess.run(["docker", *arguments], check=check, stdout=subprocess.DEVNULL, stderr=None if check else subprocess.DEVNULL)
+    subprocess.run(
+        ["docker", *arguments], check=check, stdout=subprocess.DEVNULL, stderr=None if check else subprocess.DEVNULL
+    )
 
 
 def remove_hosts() -> None:
@@ -66,7 +68,12 @@ def start_hosts() -> None:
     remove_hosts()
     docker("network", "create", NETWORK)
     options = [f"--cap-add={name}" for name in ("SYS_ADMIN", "NET_ADMIN", "SYS_NICE", "IPC_LOCK", "SYS_PTRACE")]
-    options += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--tmpfs=/run:exec", "--tmpfs=/tmp:exec"]
+    options += [
+        "--security-opt=seccomp=unconfined",
+        "--security-opt=apparmor=unconfined",
+        "--tmpfs=/run:exec",
+        "--tmpfs=/tmp:exec",
+    ]
     for host in HOSTS:
         docker("run", "--detach", f"--name={host}", f"--hostname={host}", f"--network={NETWORK}", *options, IMAGE)
 
@@ -74,7 +81,9 @@ def start_hosts() -> None:
 def timed(command: list[str], env: Mapping[str, str]) -> tuple[float, str]:
     """Seconds that the command took, and its output; ends the program when the command fails."""
     start = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
     return time.monotonic() - start, done.stdout
@@ -110,7 +119,10 @@ def main() -> None:
                         sys.exit(f"the run was not one without change:\n{output[-4000:]}")
                     runs.append(seconds)
                 run, floor = statistics.median(runs), statistics.median(floors)
-                print(f"second run on 3 hosts, {name}: {run:.2f} s; bare setup module: {floor:.2f} s; ratio {run / floor:.2f}", flush=True)
+                print(
+                    f"FIGURE: second run on 3 hosts, {name}: {run:.2f} s; bare setup module: {floor:.2f} s; ratio {run / floor:.2f}",
+                    flush=True,
+                )
         finally:
             if "--keep" not in sys.argv:
                 remove_hosts()

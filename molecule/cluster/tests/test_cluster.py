@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import re
-import subprocess
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import testinfra
-from testinfra.host import Host
+import yaml
 
-INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
-RUN_DIRECTORY = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, names, run_playbook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testinfra.host import Host
+
+PREFIX = names("slurmctld")[0].removesuffix("ctl")
+RUN_DIRECTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
 def cluster_host(role: str) -> Host:
-    return testinfra.get_host(f"docker://cluster-{os.environ.get('DISTRO', 'trixie')}-{role}")
+    return container(PREFIX + role)
 
 
-def verify(report: pathlib.Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+def verify(report: Path) -> tuple[Run, dict[str, Any]]:
     """Run the playbook verify; its outcome and its report."""
-    done = subprocess.run(
-        ["ansible-playbook", f"--inventory={INVENTORY}", "hpcops.cluster.verify", f"--extra-vars=verify_report={report}"],
-        env={**os.environ, "ANSIBLE_CONFIG": str(RUN_DIRECTORY / "ansible.cfg"), "ANSIBLE_VERBOSITY": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done, json.loads(report.read_text()) if report.exists() else {}
+    run = run_playbook(variables={"verify_report": str(report)}, playbook="hpcops.cluster.verify")
+    return run, json.loads(report.read_text()) if report.exists() else {}
 
 
-@pytest.fixture
-def stopped_slurmd() -> Iterator[str]:
+@pytest.fixture(name="stopped_slurmd")
+def stopped_slurmd_fixture() -> Iterator[str]:
     """Name of a compute node whose slurmd does not run during the test."""
     node = cluster_host("c2")
     node.check_output("systemctl stop slurmd")
@@ -45,30 +43,34 @@ def stopped_slurmd() -> Iterator[str]:
         node.check_output("systemctl start slurmd")
 
 
-def test_acceptance_passes_on_a_healthy_cluster(tmp_path: pathlib.Path) -> None:
-    done, report = verify(tmp_path / "report.json")
-    assert done.returncode == 0, done.stdout
+def test_acceptance_passes_on_a_healthy_cluster(tmp_path: Path) -> None:
+    run, report = verify(tmp_path / "report.json")
+    run.succeeded()
     assert report["failed"] == 0
     names = {result["name"] for result in report["results"]}
     assert "a batch job completes and accounting shows it" in names
     assert "an srun over 2 nodes completes and accounting shows it" in names
 
 
-def test_acceptance_fails_and_names_the_node_whose_daemon_is_down(tmp_path: pathlib.Path, stopped_slurmd: str) -> None:
-    done, report = verify(tmp_path / "report.json")
-    assert done.returncode != 0
+def test_acceptance_fails_and_names_the_node_whose_daemon_is_down(tmp_path: Path, stopped_slurmd: str) -> None:
+    run, report = verify(tmp_path / "report.json")
+    run.failed()
     failed = {(result["host"], result["name"]) for result in report["results"] if not result["passed"]}
     assert (stopped_slurmd, "slurmd runs") in failed
 
 
 def test_ordinary_user_runs_a_job_from_the_login_node() -> None:
-    output = cluster_host("login").check_output("su --login alice --command 'cd /tmp && srun --nodes=2 id --user --name'")
+    output = cluster_host("login").check_output(
+        "su --login alice --command 'cd /tmp && srun --nodes=2 id --user --name'"
+    )
     assert output.split() == ["alice", "alice"]
 
 
 def test_users_jobs_are_in_accounting_under_their_name() -> None:
     login = cluster_host("login")
-    job = login.check_output("su --login alice --command 'cd /tmp && sbatch --parsable --wait --output=/dev/null --wrap=true'")
+    job = login.check_output(
+        "su --login alice --command 'cd /tmp && sbatch --parsable --wait --output=/dev/null --wrap=true'"
+    )
     fields = login.check_output(f"sacct --allocations --noheader --parsable2 --jobs={job} --format=User,State")
     assert fields == "alice|COMPLETED"
 
@@ -84,6 +86,17 @@ def test_database_password_is_readable_by_slurm_alone() -> None:
     assert db.run("su --login alice --command 'cat /etc/slurm/slurmdbd.conf'").rc != 0
 
 
+def test_collected_hardware_is_what_slurmd_measures(tmp_path: Path) -> None:
+    variables = {"collect_hardware_directory": str(tmp_path), "collect_hardware_memory_percent": 50}
+    run_playbook(variables=variables, playbook="hpcops.cluster.collect_hardware").succeeded()
+    node = cluster_host("c1")
+    measured = dict(word.split("=") for word in node.check_output("slurmd -C").splitlines()[0].split() if "=" in word)
+    written = yaml.safe_load((tmp_path / node.check_output("hostname") / "slurm_hardware.yml").read_text())
+    assert written["slurm_node_cpus"] == int(measured["CPUs"])
+    assert written["slurm_node_threads_per_core"] == int(measured["ThreadsPerCore"])
+    assert abs(written["slurm_node_real_memory"] - int(measured["RealMemory"]) // 2) <= 1
+
+
 def test_run_at_vvvv_with_diff_contains_no_secret() -> None:
     log = (RUN_DIRECTORY / "run.log").read_text(errors="replace")
     assert "TASK [hpcops.cluster.munge : Install the key" in log
@@ -91,14 +104,24 @@ def test_run_at_vvvv_with_diff_contains_no_secret() -> None:
     assert re.search(r"EXEC |mitogen|ESTABLISH", log), "the run was not at -vvvv"
     key = cluster_host("ctl").check_output("base64 --wrap=0 /etc/munge/munge.key")
     raw_key = cluster_host("ctl").check_output("cat /etc/munge/munge.key")
-    password = re.search(r"^StoragePass=(.+)$", cluster_host("db").check_output("cat /etc/slurm/slurmdbd.conf"), re.MULTILINE)
+    password = re.search(
+        r"^StoragePass=(.+)$", cluster_host("db").check_output("cat /etc/slurm/slurmdbd.conf"), re.MULTILINE
+    )
     assert password
-    for name, secret in {"munge key": raw_key, "encoded munge key": key, "database password": password.group(1).strip('"')}.items():
+    for name, secret in {
+        "munge key": raw_key,
+        "encoded munge key": key,
+        "database password": password.group(1).strip('"'),
+    }.items():
         assert len(secret) >= 16
         assert secret not in log, f"the {name} is in the log of the run"
 
 
 def test_daemons_start_at_boot() -> None:
-    for role, units in {"ctl": ["slurmctld", "munge"], "db": ["slurmdbd", "mariadb", "munge"], "c1": ["slurmd", "munge"]}.items():
+    for role, units in {
+        "ctl": ["slurmctld", "munge"],
+        "db": ["slurmdbd", "mariadb", "munge"],
+        "c1": ["slurmd", "munge"],
+    }.items():
         for unit in units:
             assert cluster_host(role).service(unit).is_enabled, f"{unit} on {role}"
