@@ -98,7 +98,7 @@ def run_gate(runner: Runner, name: str, log: Path, env: Mapping[str, str]) -> Ou
         if runner.run(command, log, env) != 0:
             return Outcome(" ".join(command[:3]), "\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]))
     lines = log.read_text(errors="replace").splitlines()
-    return Outcome(notes=[line for line in lines if line.startswith(("SKIPPED: ", "FIGURE: "))])
+    return Outcome(notes=[line for line in lines if line.startswith("SKIPPED: ") or " ratio " in line])
 
 
 # --- Scenarios -----------------------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@
 
 usage: python tests/bench/bench_filters.py [NODES]
 
-Prints a line for each figure: what, value, unit, the floor's value, and how many times the floor it is. Ends with 1
-when slurm_nodes and slurm_conf of plain data take more than a second together.
+Prints a line for each figure: what, value, unit, the floor's value, and how many times the floor it is.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from jinja2 import Environment
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "24.11"
 PARTITIONS = 20
-LIMIT_SECONDS = 1.0
 ROUNDS = 3
 # What a template does that knows nothing of folding: a line for each node, a list of names for each partition.
 FLOOR = Environment().from_string(
@@ -124,7 +122,7 @@ def report(what: str, value: float, floor: float, unit: str = "s") -> None:
     print(f"{what:<66} {value:9.3f} {unit:<5} floor {floor:9.3f} {unit:<5} ratio {value / floor:6.2f}", flush=True)
 
 
-def main() -> int:
+def main() -> None:
     """Print the figures."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
     init_plugin_loader([str(ROOT / ".ansible" / "collections")])
@@ -134,7 +132,6 @@ def main() -> int:
     fold = importlib.import_module(f"{plugins}.hostlist_fold").hostlist_fold
     expand = importlib.import_module(f"{plugins}.hostlist_expand").hostlist_expand
 
-    slowest = 0.0
     for addressing, address in (
         ("no addresses", lambda number: None),
         ("addresses in the order of the names", lambda number: f"10.1.{number // 250}.{number % 250}"),
@@ -150,7 +147,6 @@ def main() -> int:
         floor = best(FLOOR.render, data)
         nodes = best(slurm_nodes, hosts, hostvars, RELEASE)
         conf = best(slurm_conf, params, RELEASE, "slurm.conf", None, [*lines, *parts])
-        slowest = max(slowest, nodes + conf)
         report(f"slurm_nodes, {count} nodes, {addressing}", nodes, floor)
         report(f"slurm_conf, {len(lines)} node lines, {PARTITIONS} partitions", conf, floor)
         report("  both together", nodes + conf, floor)
@@ -168,11 +164,7 @@ def main() -> int:
             merging = best(merge_variables, real, hosts, rounds=1)
             whole = best(slurm_nodes, hosts, real, RELEASE, rounds=1)
             report(f"slurm_nodes, {count} hosts of Ansible's inventory, {what}", whole, merging)
-    if slowest > LIMIT_SECONDS:
-        print(f"slurm_nodes and slurm_conf took {slowest:.3f} s together; the limit is {LIMIT_SECONDS} s")
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

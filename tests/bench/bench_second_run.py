@@ -119,10 +119,8 @@ def main() -> None:
                         sys.exit(f"the run was not one without change:\n{output[-4000:]}")
                     runs.append(seconds)
                 run, floor = statistics.median(runs), statistics.median(floors)
-                print(
-                    f"FIGURE: second run on 3 hosts, {name}: {run:.2f} s; bare setup module: {floor:.2f} s; ratio {run / floor:.2f}",
-                    flush=True,
-                )
+                what = f"site without change, 3 hosts, {name} (floor: bare setup module)"
+                print(f"{what:<82} {run:7.2f} s  floor {floor:7.2f} s  ratio {run / floor:5.2f}", flush=True)
         finally:
             if "--keep" not in sys.argv:
                 remove_hosts()

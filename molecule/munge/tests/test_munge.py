@@ -29,9 +29,8 @@ def test_credential_of_another_key_is_refused(host: Host) -> None:
     host.check_output("mungekey --create --keyfile /tmp/other.key")
     host.check_output("chown munge: /tmp/other.key")
     try:
-        host.check_output(
-            "runuser -u munge -- munged --key-file=/tmp/other.key --socket=/tmp/other.socket --pid-file=/tmp/other.pid --log-file=/tmp/other.log --seed-file=/tmp/other.seed"
-        )
+        files = " ".join(f"--{name}-file=/tmp/other.{name}" for name in ("key", "pid", "log", "seed"))
+        host.check_output(f"runuser -u munge -- munged {files} --socket=/tmp/other.socket")
         credential = host.check_output("munge --socket=/tmp/other.socket --string=hello")
         answer = host.run(f"echo '{credential}' | unmunge")
         assert answer.rc != 0
