@@ -34,7 +34,7 @@ demo-down: setup ## remove the demo's cluster
 	tests/demo/demo down
 
 test: setup-newest ## everything that must pass before a merge
-	$(PYTHON) tests/run.py $(GATES) unit unit-newest $(TEST)
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest $(TEST) second-run
 
 test-fast: setup-newest ## what needs no containers
 	$(PYTHON) tests/run.py $(GATES) unit unit-newest
@@ -49,7 +49,7 @@ lint: setup ## the static checks
 	$(PYTHON) tests/run.py $(GATES)
 
 bench: setup ## the benchmarks of tests/bench
-	@for script in $$(find tests/bench -maxdepth 1 -type f -perm -u+x | sort); do echo "== $$script"; "$$script" || exit; done
+	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(PYTHON) "$$script" || exit; done
 
 docs: setup ## the tables of the roles' READMEs and docs/reference
 	$(PYTHON) tests/tools/role_docs.py

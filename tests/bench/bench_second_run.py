@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 hpcops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a second run of the playbook site costs on three hosts, beside the bare setup module on the same hosts.
 
-usage: tests/bench/bench_second_run.py [--keep]
+usage: python tests/bench/bench_second_run.py [--keep]
 
 Deploys a controller and two compute nodes in containers, then measures runs that change nothing: by Ansible's own strategy and
 by Mitogen's. Prints a line for each figure: what, value, unit, the floor's value from the same rounds, and how many times the
