@@ -1,0 +1,339 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every rule in the roles' validation refuses a wrong value, with a message that names the variable.
+
+All cases are hosts of one run of Ansible, which executes nothing but the validation, with made-up facts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ("os_base", "munge", "mariadb", "slurm", "slurmdbd", "slurmctld", "slurmd")
+FACTS = {
+    "os_family": "Debian",
+    "distribution": "Debian",
+    "distribution_release": "trixie",
+    "distribution_major_version": "13",
+    "hostname": "ctl1",
+}
+# An action plugin, since facts can only come from the result of a task.
+MADE_UP_FACTS = """
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        return {"ansible_facts": {f"ansible_{name}": value for name, value in self._task.args["facts"].items()}}
+"""
+COMPLAINTS = (
+    "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'complaint'))) | to_json }}"
+)
+
+
+def playbook(entries: list[tuple[str, str]], complaints: Path) -> list[dict[str, Any]]:
+    """Run each host's entry point of a role, and write down why it was refused."""
+    includes = [
+        {
+            "ansible.builtin.include_role": {"name": f"hpcops.cluster.{role}", "tasks_from": entry},
+            "when": f"case_entry == '{role} {entry}'",
+        }
+        for role, entry in entries
+    ]
+    complaint = {"complaint": {"task": "{{ ansible_failed_task.name }}", "result": "{{ ansible_failed_result }}"}}
+    tasks = [
+        {"made_up_facts": {"facts": "{{ case_facts }}"}},
+        {"block": includes, "rescue": [{"ansible.builtin.set_fact": complaint}]},
+        {"ansible.builtin.copy": {"content": COMPLAINTS, "dest": str(complaints)}, "run_once": True},
+    ]
+    return [{"hosts": "all", "connection": "local", "gather_facts": False, "tasks": tasks}]
+
+
+class Case(NamedTuple):
+    """A wrong value: the rule that refuses it, and a part of the message beside the variable's name."""
+
+    rule: str
+    variables: dict[str, Any]
+    names: str
+    says: str = ""
+    entry: str = "validate"
+    facts: dict[str, str] = {}  # noqa: RUF012  # never changed
+
+    @property
+    def role(self) -> str:
+        return next(role for role in sorted(ROLES, key=len, reverse=True) if self.names.startswith(f"{role}_"))
+
+
+REPOSITORY = {"name": "x", "uris": ["http://example.org"], "suites": ["./"]}
+ARTIFACT = dict.fromkeys(("name", "version", "url", "checksum"), "x")
+ARTIFACT_VARIABLES = {f"os_base_artifact_{name}": value for name, value in ARTIFACT.items()}
+BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64}
+TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
+CONTROLLER: dict[str, Any] = {
+    "slurm_cluster_name": "c",
+    "slurm_controllers": ["ctl1"],
+    "slurmctld_nodes": [{"NodeName": "n"}],
+}
+
+CASES = {
+    "repository whose name apt ignores": Case(
+        "Check the repositories",
+        {"os_base_repositories": [REPOSITORY | {"name": "a.b"}]},
+        "os_base_repositories",
+        "'a.b' needs a name",
+    ),
+    "repository without an address": Case(
+        "Check the repositories", {"os_base_repositories": [REPOSITORY | {"uris": []}]}, "os_base_repositories"
+    ),
+    "repository without a suite": Case(
+        "Check the repositories",
+        {"os_base_repositories": [REPOSITORY | {"suites": []}]},
+        "os_base_repositories",
+        entry="validate_repositories",
+    ),
+    "no time source": Case("Check the time sources", {"os_base_time_sources": []}, "os_base_time_sources"),
+    "time source that is only a host": Case(
+        "Check the time sources", {"os_base_time_sources": ["ntp.example.org"]}, "os_base_time_sources", '"server HOST"'
+    ),
+    "hosts file without hosts": Case(
+        "Check that the hosts file has hosts", {"os_base_hosts_file": True}, "os_base_hosts", "is empty"
+    ),
+    "time zone that does not exist": Case(
+        "Check the time zone",
+        {"os_base_timezone": "Europe/Atlantis"},
+        "os_base_timezone",
+        '"Europe/Atlantis" is no name',
+    ),
+    "time zone that leads elsewhere": Case(
+        "Check the time zone", {"os_base_timezone": "../../etc/passwd"}, "os_base_timezone"
+    ),
+    "locale with a blank": Case("Check the locale", {"os_base_locale": "de DE"}, "os_base_locale"),
+    "kernel setting without a dot": Case(
+        "Check the kernel settings", {"os_base_sysctl": {"swappiness": 1}}, "os_base_sysctl"
+    ),
+    "kernel setting that is a list": Case(
+        "Check the kernel settings", {"os_base_sysctl": {"vm.swappiness": [1]}}, "os_base_sysctl"
+    ),
+    "artifact without a checksum": Case(
+        "Check that the artifact is named",
+        ARTIFACT_VARIABLES | {"os_base_artifact_checksum": ""},
+        "os_base_artifact_checksum",
+        "are all needed",
+        "validate_artifact",
+    ),
+    "mirror that is a host": Case(
+        "Check the artifact's mirror",
+        ARTIFACT_VARIABLES | {"os_base_artifact_mirror": "mirror.example.org"},
+        "os_base_artifact_mirror",
+        "is no http or https address",
+        "validate_artifact",
+    ),
+    "short munge key": Case("Check the key's length", {"munge_key": "c2hvcnQ="}, "munge_key", "32 to 1024 bytes"),
+    "TLS certificate without its key": Case(
+        "Check that certificate, key and CA come together",
+        TLS | {"mariadb_tls_key": ""},
+        "mariadb_tls_key",
+        "go together",
+    ),
+    "database user without a password": Case(
+        "Check that no user is open to everybody",
+        {"mariadb_users": [{"name": "open", "host": "%", "privileges": "*.*:ALL"}]},
+        "mariadb_users",
+        "open",
+    ),
+    "database user without a name": Case(
+        "Check that no user is open to everybody",
+        {"mariadb_users": [{"password": "x", "privileges": "*.*:ALL"}]},
+        "mariadb_users",
+    ),
+    "distribution without Slurm": Case(
+        "Check the release",
+        {"slurm_controllers": ["ctl1"]},
+        "slurm_install_method",
+        "bookworm, trixie, forky",
+        facts={"distribution_release": "sid"},
+    ),
+    "repository without a release": Case(
+        "Check the release",
+        {"slurm_controllers": ["ctl1"], "slurm_install_method": "repository", "slurm_version": "25.05"},
+        "slurm_version",
+        "needs the whole release",
+        "validate_install",
+    ),
+    "release without a repository": Case(
+        "Check that the packages' repository is named",
+        {"slurm_controllers": ["ctl1"], "slurm_install_method": "repository", "slurm_version": "25.05.5"},
+        "slurm_repository",
+        "takes the packages from there",
+    ),
+    "login node without controllers": Case(
+        "Check the controllers", {"slurm_controllers": []}, "slurm_controllers", "is empty"
+    ),
+    "build of half a release": Case(
+        "Check the release", BUILD | {"slurm_version": "25.05"}, "slurm_version", "can be built", "validate_build"
+    ),
+    "build of an unverified tarball": Case(
+        "Check that the tarball can be verified",
+        BUILD | {"slurm_source_checksum": ""},
+        "slurm_source_checksum",
+        "64 hexadecimal digits",
+        "validate_build",
+    ),
+    "signing key on EL": Case(
+        "Check that a key to sign with can be used",
+        BUILD | {"slurm_build_signing_key": "x", "slurm_build_public_key": "x"},
+        "slurm_build_signing_key",
+        "Debian and Ubuntu only",
+        "validate_build",
+        {"os_family": "RedHat"},
+    ),
+    "signing key without its public half": Case(
+        "Check the key's public half",
+        BUILD | {"slurm_build_signing_key": "x"},
+        "slurm_build_public_key",
+        "go together",
+        "validate_build",
+    ),
+    "slurmdbd without a password": Case(
+        "Check the password of the database", {"slurmdbd_storage_password": ""}, "slurmdbd_storage_password", "is empty"
+    ),
+    "password that slurmdbd would cut off": Case(
+        "Check the password of the database",
+        {"slurmdbd_storage_password": "a#b"},
+        "slurmdbd_storage_password",
+        'contains a "#"',
+    ),
+    "three hosts of slurmdbd": Case(
+        "Check the hosts",
+        {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b", "c"]},
+        "slurmdbd_hosts",
+        "at most one backup; found 3",
+    ),
+    "cluster without a name": Case(
+        "Check the cluster's name",
+        CONTROLLER | {"slurm_cluster_name": "My Cluster"},
+        "slurm_cluster_name",
+        '"My Cluster"',
+    ),
+    "host that is no controller": Case(
+        "Check that this host is one of the controllers",
+        CONTROLLER | {"slurm_controllers": ["ctl2(10.0.0.2)"]},
+        "slurm_controllers",
+        'this host calls itself "ctl1"',
+    ),
+    "cluster without nodes": Case(
+        "Check that there are nodes", CONTROLLER | {"slurmctld_nodes": []}, "slurmctld_nodes", "is empty"
+    ),
+    "compute node without controllers": Case(
+        "Check the controllers", {"slurm_controllers": []}, "slurm_controllers", "slurmd fetches"
+    ),
+}
+# Where the variable belongs to another role than the one whose rule it breaks.
+OTHER_ROLE = {
+    "cluster without a name": "slurmctld",
+    "host that is no controller": "slurmctld",
+    "compute node without controllers": "slurmd",
+}
+# What a role needs at least; no rule may refuse it.
+SOUND: dict[str, dict[str, Any]] = {
+    "os_base": {
+        "os_base_repositories": [REPOSITORY],
+        "os_base_locale": "ca_ES.UTF-8@valencia",
+        "os_base_timezone": "Etc/GMT+1",
+    },
+    "munge": {"munge_key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="},
+    "mariadb": TLS
+    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x"}]},
+    "slurm": {"slurm_controllers": ["ctl1"]},
+    "slurmdbd": {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b"]},
+    "slurmctld": CONTROLLER,
+    "slurmd": {"slurm_controllers": ["ctl1"]},
+}
+
+
+def role_of(name: str) -> str:
+    return OTHER_ROLE.get(name) or CASES[name].role
+
+
+def messages(result: Any) -> Iterator[str]:
+    """All messages in a task's result, also those of a loop's items."""
+    if isinstance(result, dict):
+        if isinstance(result.get("msg"), str):
+            yield " ".join(result["msg"].split())
+        for item in result.get("results", []):
+            yield from messages(item)
+
+
+@pytest.fixture(name="complaints", scope="module")
+def complaints_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each case's host and each sound host was refused for."""
+    work = tmp_path_factory.mktemp("validation")
+    (work / "action_plugins").mkdir()
+    (work / "action_plugins" / "made_up_facts.py").write_text(MADE_UP_FACTS, encoding="utf-8")
+    entries = [*((role, "validate") for role in ROLES), *((role_of(name), case.entry) for name, case in CASES.items())]
+    plays = playbook(list(dict.fromkeys(entries)), work / "complaints")
+    (work / "playbook.yml").write_text(json.dumps(plays), encoding="utf-8")
+    common = {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "complaint": {}}
+
+    def host(role: str, entry: str, facts: dict[str, str], variables: dict[str, Any]) -> dict[str, Any]:
+        return {"case_entry": f"{role} {entry}", "case_facts": FACTS | facts, **variables}
+
+    hosts = {name: host(role_of(name), case.entry, case.facts, case.variables) for name, case in CASES.items()}
+    hosts |= {f"sound {role}": host(role, "validate", {}, variables) for role, variables in SOUND.items()}
+    names = {f"case{number}": name for number, name in enumerate(hosts)}
+    inventory = {"all": {"hosts": {alias: hosts[name] for alias, name in names.items()}, "vars": common}}
+    (work / "inventory.yml").write_text(json.dumps(inventory), encoding="utf-8")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+        "ANSIBLE_HOME": str(work / "home"),
+        "ANSIBLE_FORKS": "8",
+        "ANSIBLE_INJECT_FACT_VARS": "0",
+    }
+    run = subprocess.run(
+        ["ansible-playbook", "-i", str(work / "inventory.yml"), str(work / "playbook.yml")],
+        env=environment,
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = json.loads((work / "complaints").read_text(encoding="utf-8"))
+    return {names[alias]: complaint for alias, complaint in found.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wrong_value_is_refused_in_a_sentence_that_names_the_variable(complaints: dict[str, Any], name: str) -> None:
+    case, complaint = CASES[name], complaints[name]
+    assert complaint, "nothing refused it"
+    assert complaint["task"].endswith(case.rule), complaint
+    text = " ".join(messages(complaint["result"]))
+    assert case.names in text
+    assert case.says in text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_sound_values_are_not_refused(complaints: dict[str, Any], role: str) -> None:
+    assert complaints[f"sound {role}"] == {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_rule_has_a_case(role: str) -> None:
+    rules = {
+        (path.stem, task["name"])
+        for path in (ROOT / "roles" / role / "tasks").glob("validate*.yml")
+        for task in yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "ansible.builtin.assert" in task
+    }
+    tried = {case.rule for name, case in CASES.items() if role_of(name) == role}
+    assert {rule for _file, rule in rules} == tried
