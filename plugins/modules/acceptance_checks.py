@@ -16,7 +16,7 @@ description:
   - A check that fails does not fail the task, so that one run tells everything that is wrong. The caller decides with
     RV(results).
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   host:
     description: Name under which the results speak of this host.

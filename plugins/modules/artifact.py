@@ -21,7 +21,7 @@ description:
     before stays.
   - A release that is in place is not fetched again.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   name:
     description: Name of the program, for its directory.

@@ -19,7 +19,7 @@ description:
     check fails, no file of the set has been replaced.
   - A file is replaced atomically.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   files:
     description: The files and directories, in the order in which they are made.

@@ -18,7 +18,7 @@ description:
   - In check mode a unit that is not installed yet counts as one that would be started, so that a dry run over a new host
     goes through to the end.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   name:
     description: Unit name; C(.service) is added where there is no suffix.

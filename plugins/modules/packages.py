@@ -17,7 +17,7 @@ description:
   - Opening the package manager's cache costs M(ansible.builtin.apt) more than a second on each host, in every run. A run
     that has nothing to install does not pay that.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   name:
     description:

@@ -17,7 +17,7 @@ description:
     would have to change with it.
   - The whole list is one task, thus one round trip to the host.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   accounts:
     description: The accounts.

@@ -20,7 +20,7 @@ description:
     last lines of its journal.
   - A slurmctld that does not run is left alone; the files are checked and replaced.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   files:
     description: The files of the set by their names in O(directory). C(slurm.conf) must be one of them.

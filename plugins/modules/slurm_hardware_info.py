@@ -16,7 +16,7 @@ description:
   - With O(expected) it fails when the host has less than its node line promises, since slurmctld would set such a node to
     C(INVAL), and warns when it has more, since the rest stays unused.
 author:
-  - hpcops.cluster contributors
+  - hpcops.cluster contributors (@hpcops)
 options:
   expected:
     description:

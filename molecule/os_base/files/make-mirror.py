@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Fill /srv/mirror: releases of a program with a list of checksums, and a flat package repository with two versions."""
 
 from __future__ import annotations
@@ -42,7 +41,9 @@ def package(name: str, version: str, directory: Path) -> Path:
             f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: test\n"
         )
         path = directory / f"{name}_{version}_all.deb"
-        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", work, str(path)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["dpkg-deb", "--build", "--root-owner-group", work, str(path)], check=True, stdout=subprocess.DEVNULL
+        )
     return path
 
 
