@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
 from ansible_collections.hpcops.cluster.plugins.module_utils._hosts_file import ADDRESS_VARIABLES, hosts_lines
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import as_list, raises_filter_errors
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._hostvars import read_scalars
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._hostvars import read_variables
 
 DOCUMENTATION = r"""
 name: hosts_file
@@ -66,10 +64,8 @@ _value:
 @raises_filter_errors
 def hosts_file(hosts: Any, hostvars: Any) -> str:
     """Return the lines of the hosts."""
-    if not isinstance(hostvars, Mapping):
-        raise HpcopsError(f"hosts_file: hostvars must be a mapping of hosts, not {type(hostvars).__name__}")
     names = as_list(hosts, "hosts_file: the input")
-    return "\n".join(hosts_lines(read_scalars(names, hostvars, ADDRESS_VARIABLES, "hosts_file")))
+    return "\n".join(hosts_lines(read_variables(names, hostvars, ADDRESS_VARIABLES.__contains__, "hosts_file")))
 
 
 class FilterModule:

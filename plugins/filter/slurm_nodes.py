@@ -5,21 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ansible.errors import AnsibleError
-from jinja2.exceptions import UndefinedError
-
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import NodeVariableError
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_nodes import PREFIX, fold_nodes
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import (
     as_list,
     raises_filter_errors,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._hostvars import read_variables
 
 DOCUMENTATION = r"""
 name: slurm_nodes
@@ -102,55 +95,12 @@ _value:
 @raises_filter_errors
 def slurm_nodes(hosts: Any, hostvars: Any, release: Any) -> list[dict[str, str | int]]:
     """Return the lines of the hosts."""
-    if not isinstance(hostvars, Mapping):
-        raise NodeVariableError(f"slurm_nodes: hostvars must be a mapping of hosts, not {type(hostvars).__name__}")
-    return fold_nodes(_variables(as_list(hosts, "slurm_nodes: the input"), hostvars), release=release)
+    names = as_list(hosts, "slurm_nodes: the input")
+    return fold_nodes(read_variables(names, hostvars, _is_node_variable, "slurm_nodes"), release=release)
 
 
-def _variables(hosts: list[Any], hostvars: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the nodes' variables.
-
-    Ansible merges all variables of a host at each look-up and passes each value through its template engine, which
-    takes longer than everything else here together. So a host is looked up once, without templating, and once more
-    only where a value may be a template.
-    """
-    look_up = getattr(hostvars, "raw_get", hostvars.get)
-    for host in dict.fromkeys(hosts):
-        variables = look_up(host)
-        if not isinstance(variables, Mapping):
-            raise NodeVariableError(f"slurm_nodes: {host!r} is no host of the inventory; correct the list of hosts")
-        values = {name: variables[name] for name in variables if name.startswith(PREFIX)}
-        templates = [name for name, value in values.items() if not _is_plain(value)]
-        if templates:
-            variables = hostvars[host]
-            values.update((name, _value(host, name, variables)) for name in templates)
-        yield host, values
-
-
-def _is_plain(value: Any) -> bool:
-    """Tell whether a value is none of Ansible's templates, vaulted texts and undefined values."""
-    if isinstance(value, str):
-        return "{" not in value and not value.startswith("#jinja2:")
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(each) for each in value)
-    return value is None or isinstance(value, (int, float))
-
-
-def _value(host: str, name: str, variables: Mapping[str, Any]) -> Any:
-    try:
-        return _resolved(variables[name])
-    except (AnsibleError, UndefinedError) as error:
-        raise NodeVariableError(f"host {host}: {name} is a template that fails: {error}") from error
-
-
-def _resolved(value: Any) -> Any:
-    """Return a value without templates inside: Ansible resolves those of lists and mappings when they are read."""
-    if isinstance(value, Mapping):
-        return {key: _resolved(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_resolved(each) for each in value]
-    bool(value)  # which an undefined value refuses
-    return value
+def _is_node_variable(name: str) -> bool:
+    return name.startswith(PREFIX)
 
 
 class FilterModule:

@@ -49,7 +49,7 @@ def test_lines_come_in_the_order_of_the_list_from_the_inventory(tmp_path: Path) 
         "10.0.1.7 behind",
         "2001:db8::1 six",
     ]
-    with pytest.raises(AnsibleError, match="os_base_address of template is a template that fails"):
+    with pytest.raises(AnsibleError, match="host template: os_base_address is a template that fails"):
         templar.template(trust_as_template("{{ ['template'] | hpcops.cluster.hosts_file(hostvars) }}"))
 
 
