@@ -138,6 +138,7 @@ CASES = {
         "validate_artifact",
     ),
     "short munge key": Case("Check the key's length", {"munge_key": "c2hvcnQ="}, "munge_key", "32 to 1024 bytes"),
+    "munge key that is no base64": Case("Check the key's length", {"munge_key": "(" * 64}, "munge_key", "is no base64"),
     "TLS certificate without its key": Case(
         "Check that certificate, key and CA come together",
         TLS | {"mariadb_tls_key": ""},
