@@ -102,7 +102,6 @@ changed_paths:
   sample: [/etc/sysctl.d/90-hpc.conf]
 """
 
-import base64
 import contextlib
 import grp
 import os
@@ -113,7 +112,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-DEFAULT_MODES = {"file": "0644", "directory": "0755"}
+from ansible_collections.hpcops.cluster.plugins.module_utils._config_files import (
+    DEFAULT_MODES,
+    ConfigFileError,
+    written_text,
+)
 
 
 def account_id(module: AnsibleModule, entry: dict[str, Any], kind: str) -> int | None:
@@ -218,14 +221,10 @@ def normalise(module: AnsibleModule, entry: dict[str, Any]) -> None:
     if entry["state"] == "file":
         if entry["content"] is None:
             module.fail_json(msg=f"{path}: a file needs 'content'")
-        if entry["base64"]:
-            try:
-                decoded = base64.b64decode(entry["content"], validate=True)
-            except ValueError:
-                module.fail_json(msg=f"{path}: 'content' is not base64")
-            entry["content"] = decoded.decode("utf-8", "surrogateescape")
-        elif entry["content"] and not entry["content"].endswith("\n"):
-            entry["content"] += "\n"
+        try:
+            entry["content"] = written_text(entry["content"], entry["base64"])
+        except ConfigFileError as error:
+            module.fail_json(msg=f"{path}: {error}")
 
 
 def check_target(module: AnsibleModule, entry: dict[str, Any]) -> None:
