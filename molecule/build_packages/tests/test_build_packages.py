@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scenarios import container, eventually, names, run_playbook
 from testinfra.host import Host
+
+from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
 
 BUILD = container(names("slurm_build")[0])
 CONTROLLER = container(names("slurmctld")[0])
@@ -15,7 +16,9 @@ MEMBERS = pytest.mark.parametrize("member", [CONTROLLER, NODE], ids=["controller
 
 def test_job_of_an_ordinary_user_runs_on_the_compute_node() -> None:
     eventually(lambda: CONTROLLER.check_output("sinfo --noheader --format=%t"), lambda state: state == "idle")
-    output = CONTROLLER.check_output("cd /tmp && runuser -u alice -- timeout 60 srun sh -c 'hostname; id --user --name'")
+    output = CONTROLLER.check_output(
+        "cd /tmp && runuser -u alice -- timeout 60 srun sh -c 'hostname; id --user --name'"
+    )
     assert output.split() == [names("slurmd")[0], "alice"]
 
 
@@ -51,7 +54,8 @@ def test_nodes_refuse_packages_that_were_tampered_with() -> None:
     index = f"{REPOSITORY}/debian-{NODE.system_info.codename}"
     BUILD.check_output(f"cp -a {index}/InRelease /root/ && sed -i 's/^Label: .*/Label: Other/' {index}/InRelease")
     try:
-        answer = NODE.run("apt-get update -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist=sources.list.d/slurm.sources -o Dir::Etc::sourceparts=-")
+        only = "-o Dir::Etc::sourcelist=sources.list.d/slurm.sources -o Dir::Etc::sourceparts=-"
+        answer = NODE.run(f"apt-get update -o APT::Update::Error-Mode=any {only}")
     finally:
         BUILD.check_output(f"cp -a /root/InRelease {index}/InRelease")
     assert answer.rc != 0
@@ -59,7 +63,12 @@ def test_nodes_refuse_packages_that_were_tampered_with() -> None:
 
 
 def test_signing_key_does_not_stay_on_the_build_host() -> None:
-    assert BUILD.run("grep --recursive --files-with-matches 'BEGIN PGP PRIVATE' /var/cache/slurm-build /var/www /tmp /etc").stdout == ""
+    assert (
+        BUILD.run(
+            "grep --recursive --files-with-matches 'BEGIN PGP PRIVATE' /var/cache/slurm-build /var/www /tmp /etc"
+        ).stdout
+        == ""
+    )
 
 
 def test_tarball_with_another_checksum_is_refused() -> None:
