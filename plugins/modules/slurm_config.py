@@ -15,7 +15,7 @@ description:
   - Compares the given files with those in O(directory). When one differs, the whole set is checked by the installed release's own
     parser in a directory beside it before anything is replaced.
   - Then the files are replaced atomically and the running slurmctld takes them over by the least disruptive way that O(release)
-    allows, C(scontrol reconfigure) or a restart.
+    allows, C(scontrol reconfigure), or a restart and then C(scontrol reconfigure) for the nodes that fetch their configuration.
   - When slurmctld does not answer afterwards, the former files return, it is started with them, and the module fails with the
     last lines of its journal.
   - A slurmctld that does not run is left alone; the files are checked and replaced.
@@ -165,10 +165,16 @@ class Controller:
         if action == "none":
             return None
         command = ["scontrol", "reconfigure"] if action == "reconfigure" else ["systemctl", "restart", self.service]
+        problem = self.run(command) or self.wait()
+        if problem is None and action == "restart":
+            # A started slurmctld leaves the nodes with the configuration they fetched from the former one.
+            problem = self.run(["scontrol", "reconfigure"]) or self.wait()
+        return problem
+
+    def run(self, command: list[str]) -> str | None:
+        """Run a command; None when it succeeds, else what it says."""
         code, out, err = self.module.run_command(command)
-        if code != 0:
-            return f"{' '.join(command)} failed: {(err or out).strip()}"
-        return self.wait()
+        return None if code == 0 else f"{' '.join(command)} failed: {(err or out).strip()}"
 
     def wait(self) -> str | None:
         deadline = time.monotonic() + self.module.params["timeout"]
