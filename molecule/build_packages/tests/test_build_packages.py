@@ -59,7 +59,7 @@ def test_nodes_refuse_packages_that_were_tampered_with() -> None:
     finally:
         BUILD.check_output(f"cp -a /root/InRelease {index}/InRelease")
     assert answer.rc != 0
-    assert "is not signed" in answer.stderr or "invalid" in answer.stderr, answer.stderr
+    assert "signature" in answer.stderr, answer.stderr
 
 
 def test_signing_key_does_not_stay_on_the_build_host() -> None:
