@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 Value = TypeVar("Value")
+# The whole of it: the file beside it has what a scenario adds to the hosts of its platforms.
+INVENTORY = os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"])
 
 
 def names(group: str) -> list[str]:
     """Inventory names of a group's hosts."""
-    return [str(name) for name in AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts(group)]
+    return [str(name) for name in AnsibleRunner(INVENTORY).get_hosts(group)]
 
 
 def variables_of(name: str) -> dict[str, Any]:
     """A host's variables as the scenario's inventory has them."""
-    return dict(AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_variables(name))
+    return dict(AnsibleRunner(INVENTORY).get_variables(name))
 
 
 def container(name: str) -> Host:
@@ -88,7 +90,7 @@ def run_playbook(*arguments: str, variables: dict[str, Any] | None = None, playb
         ANSIBLE_NOCOLOR="true",
     )
     environment.pop("ANSIBLE_CALLBACKS_ENABLED", None)  # what they print would be among the results
-    command = ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
+    command = ["ansible-playbook", "--inventory", INVENTORY]
     command += ["--extra-vars", json.dumps(variables or {}), *arguments, playbook]
     done = subprocess.run(
         command,
