@@ -111,7 +111,7 @@ def test_slurmdbd_waits_for_a_database_that_starts_later(host: Host) -> None:
 
 def test_a_killed_slurmdbd_is_started_again(host: Host) -> None:
     before = process(host)
-    host.check_output("systemctl kill --signal=KILL slurmdbd")
+    host.check_output("systemctl kill --kill-whom=main --signal=KILL slurmdbd")
     eventually(lambda: answers(host), seconds=60)
     assert process(host) != before
 
