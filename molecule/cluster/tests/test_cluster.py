@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,11 @@ RUN_DIRECTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 def cluster_host(role: str) -> Host:
     return container(PREFIX + role)
+
+
+def as_alice(command: str) -> str:
+    """What the command prints in a login session of an ordinary user."""
+    return str(cluster_host("login").check_output(f"su --login alice --command 'cd /tmp && {command}'"))
 
 
 def verify(report: Path) -> tuple[Run, dict[str, Any]]:
@@ -67,12 +72,11 @@ def test_ordinary_user_runs_a_job_from_the_login_node() -> None:
 
 
 def test_users_jobs_are_in_accounting_under_their_name() -> None:
-    login = cluster_host("login")
-    job = login.check_output(
-        "su --login alice --command 'cd /tmp && sbatch --parsable --wait --output=/dev/null --wrap=true'"
+    job = as_alice("sbatch --parsable --wait --output=/dev/null --wrap=true")
+    eventually(
+        lambda: as_alice(f"sacct --allocations --noheader --parsable2 --jobs={job} --format=User,State"),
+        lambda line: line == "alice|COMPLETED",
     )
-    fields = login.check_output(f"sacct --allocations --noheader --parsable2 --jobs={job} --format=User,State")
-    assert fields == "alice|COMPLETED"
 
 
 @pytest.mark.parametrize("role", ["ctl", "c1", "login"])
