@@ -22,7 +22,11 @@ def controller_files(inventory: str, tmp_path: pathlib.Path, *extra_vars: str) -
     command += [f"--extra-vars={value}" for value in extra_vars]
     done = subprocess.run(
         command,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible/collections"), "ANSIBLE_HOME": str(tmp_path)},
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible/collections"),
+            "ANSIBLE_HOME": str(tmp_path),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -38,7 +42,11 @@ def onprem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_equal_nodes_fold_into_one_line_each(onprem: dict[str, str]) -> None:
     lines = [line for line in onprem["slurm.conf"].splitlines() if line.startswith("NodeName=")]
-    assert [line.split()[0] for line in lines] == ["NodeName=fat[01-08]", "NodeName=gpu[01-04]", "NodeName=thin[001-064]"]
+    assert [line.split()[0] for line in lines] == [
+        "NodeName=fat[01-08]",
+        "NodeName=gpu[01-04]",
+        "NodeName=thin[001-064]",
+    ]
 
 
 def test_partitions_refer_to_node_sets(onprem: dict[str, str]) -> None:
