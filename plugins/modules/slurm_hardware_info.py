@@ -60,45 +60,9 @@ cgroup:
   sample: v2
 """
 
-import os
-import shutil
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
-COMPARED = ("CPUs", "Boards", "SocketsPerBoard", "CoresPerSocket", "ThreadsPerCore", "RealMemory", "TmpDisk")
-CGROUP_ROOT = "/sys/fs/cgroup"
-
-
-def parse(output: str) -> dict[str, Any]:
-    """The key=value words of slurmd -C's first line; numbers as int."""
-    lines = output.strip().splitlines()
-    words = dict(word.split("=", 1) for word in lines[0].split() if "=" in word) if lines else {}
-    return {key: int(value) if value.isdigit() else value for key, value in words.items()}
-
-
-def compare(hardware: dict[str, Any], expected: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Sentences about what the host lacks of its node line, and about what it has more."""
-    less, more = [], []
-    for key in COMPARED:
-        if key not in expected or key not in hardware:
-            continue
-        promised, found = int(expected[key]), hardware[key]
-        sentence = f"{key} is {found} on the host and {promised} in its node line"
-        if found < promised:
-            less.append(sentence)
-        elif found > promised and key == "CPUs":
-            more.append(sentence)
-    return less, more
-
-
-def cgroup_tree(root: str = CGROUP_ROOT) -> str:
-    """Kind of the host's cgroup tree: v2, v1 or none."""
-    controllers = os.path.join(root, "cgroup.controllers")
-    if os.path.exists(controllers):
-        with open(controllers, encoding="ascii") as handle:
-            return "v2" if "memory" in handle.read().split() else "none"
-    return "v1" if os.path.isdir(os.path.join(root, "memory")) else "none"
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_hardware import MEASURE, judge, read_measure
 
 
 def main() -> None:
@@ -110,34 +74,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    tree, wanted = cgroup_tree(), module.params["cgroup"]
-    if wanted in ("v1", "v2") and wanted != tree:
-        module.fail_json(
-            msg=f"slurmctld_cgroup is {wanted}, but this host's cgroup tree is {tree}: slurmd would refuse to start. Boot the host with "
-            f"cgroup {wanted}, or set slurmctld_cgroup to auto or disabled."
-        )
-    if wanted in ("auto", "disabled") and tree != "v2":
-        module.warn(
-            f"This host has no pure cgroup v2 tree (found: {tree}). Jobs are tracked by their processes and not confined to their memory "
-            "and cores."
-        )
-
-    hardware: dict[str, Any] = {}
-    slurmd = shutil.which("slurmd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if slurmd:
-        code, out, err = module.run_command([slurmd, "-C"])
-        if code != 0:
-            module.fail_json(msg=f"slurmd -C failed: {err.strip()}", rc=code)
-        hardware = parse(out)
-    less, more = compare(hardware, module.params["expected"])
-    if less:
-        module.fail_json(
-            msg=f"This host has less than its node line promises, and slurmctld would refuse it: {'; '.join(less)}. Correct its "
-            "slurm_node_* variables (the playbook collect_hardware writes them), or repair the host.",
-            hardware=hardware,
-        )
-    for sentence in more:
-        module.warn(f"{sentence}: the rest stays unused. Correct slurm_node_cpus if that is not intended.")
+    code, out, err = module.run_command(["/bin/sh", "-c", MEASURE])
+    if code != 0:
+        module.fail_json(msg=f"slurmd -C failed: {err.strip()}", rc=code)
+    tree, hardware = read_measure(out)
+    problem, warnings = judge(tree, hardware, module.params["expected"], module.params["cgroup"])
+    if problem:
+        module.fail_json(msg=problem, hardware=hardware, cgroup=tree)
+    for warning in warnings:
+        module.warn(warning)
     module.exit_json(changed=False, hardware=hardware, cgroup=tree)
 
 

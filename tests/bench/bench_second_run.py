@@ -32,7 +32,7 @@ ROUNDS = 3
 INVENTORY = """\
 all:
   vars:
-    ansible_connection: community.docker.docker
+    ansible_connection: docker  # by this name Mitogen knows it
     ansible_python_interpreter: /usr/bin/python3
     slurm_cluster_name: bench
     slurm_node_cpus: 2
