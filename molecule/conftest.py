@@ -15,9 +15,10 @@ _shown: dict[str, str] = {}
 
 def _journals() -> Generator[tuple[str, str]]:
     """Yield host and journal, where it has something new since the last failure."""
-    inventory = os.environ.get("MOLECULE_INVENTORY_FILE")
-    if not inventory:
+    folder = os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY")
+    if not folder:
         return
+    inventory = f"{folder}/inventory"
     for name in AnsibleRunner(inventory).get_hosts("all"):
         try:
             answer = testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory).run(JOURNAL)

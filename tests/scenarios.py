@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 Value = TypeVar("Value")
-# The whole of it: the file beside it has what a scenario adds to the hosts of its platforms.
-INVENTORY = os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"])
+# The whole folder: Molecule's variable MOLECULE_INVENTORY_FILE names the driver's hosts alone, without what a scenario adds.
+INVENTORY = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "inventory"))
 
 
 def names(group: str) -> list[str]:

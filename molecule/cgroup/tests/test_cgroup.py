@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import testinfra
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import INVENTORY, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -50,7 +49,7 @@ def accounted_state(controller: Host, job: str) -> str:
 
 @pytest.fixture(name="node", scope="module")
 def node_fixture() -> Host:
-    return testinfra.get_host(f"ansible://{NODE}", ansible_inventory=os.environ["MOLECULE_INVENTORY_FILE"])
+    return testinfra.get_host(f"ansible://{NODE}", ansible_inventory=INVENTORY)
 
 
 @pytest.fixture(name="controller", scope="module")

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import os
+from typing import TYPE_CHECKING
 
 import pytest
-import testinfra
-from testinfra.host import Host
-from testinfra.utils.ansible_runner import AnsibleRunner
 
-HOSTS = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts("all")
+from ansible_collections.hpcops.cluster.tests.scenarios import container, names
 
-
-def host_named(name: str) -> Host:
-    return testinfra.get_host(f"docker://{name}")
+if TYPE_CHECKING:
+    from testinfra.host import Host
 
 
-@pytest.mark.parametrize(("sender", "receiver"), itertools.permutations(HOSTS, 2))
+@pytest.mark.parametrize(("sender", "receiver"), itertools.permutations(names("all"), 2))
 def test_credential_decodes_on_the_other_host(sender: str, receiver: str) -> None:
-    credential = host_named(sender).check_output("munge --string=hello")
-    answer = host_named(receiver).run(f"echo '{credential}' | unmunge")
+    credential = container(sender).check_output("munge --string=hello")
+    answer = container(receiver).run(f"echo '{credential}' | unmunge")
     assert answer.rc == 0, answer.stdout
     assert "hello" in answer.stdout
 
