@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PLAYBOOK = ROOT / "tests/unit/render_controller_files.yml"
 
 
-def controller_files(inventory: str, tmp_path: pathlib.Path, *extra_vars: str) -> dict[str, str]:
+def controller_files(inventory: str | pathlib.Path, tmp_path: pathlib.Path, *extra_vars: str) -> dict[str, str]:
     """What the role slurmctld would bring to the first controller of the inventory, by file name."""
     target = tmp_path / "rendered"
     target.mkdir()
@@ -77,3 +78,15 @@ def test_topology_is_a_tree(onprem: dict[str, str]) -> None:
 def test_demo_inventory_renders_without_a_host(tmp_path: pathlib.Path) -> None:
     files = controller_files("demo", tmp_path)
     assert "NodeName=c[1-2] CPUs=2 RealMemory=2000" in files["slurm.conf"]
+
+
+def test_the_readmes_inventory_makes_a_cluster(tmp_path: pathlib.Path) -> None:
+    (example,) = re.findall(
+        r"^```yaml\n(# hosts\.yml\n.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(example)
+    files = controller_files(inventory, tmp_path, "slurmdbd_storage_password=x")
+    assert "NodeName=n[01-16] CPUs=64 RealMemory=250000" in files["slurm.conf"]
+    assert "SlurmctldHost=ctl1" in files["slurm.conf"]
+    assert "AccountingStorageHost=db1" in files["slurm.conf"]
