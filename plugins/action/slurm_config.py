@@ -1,42 +1,125 @@
 # Copyright (c) 2026 hpcops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A configuration that stands on the controller needs nothing but the question, and does not travel there."""
+"""What the control machine does of slurm_config: fetch the present files, plan, and check what can be checked without Slurm.
+
+A configuration that stands on the controller needs nothing but the question, and does not travel there.
+"""
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import shlex
-from collections.abc import Mapping
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._asking import AskingAction
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 
-# One line for each path: the checksum of the file, or "absent".
-LOOK = 'look() { if [ -e "$1" ] || [ -L "$1" ]; then sha256sum <"$1"; else echo absent; fi; }'
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
+from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import read
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_plan import ALL, Plan, make_plan, not_approved
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_rules import problems
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import BEFORE, PENDING, Files
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_trial import ADDRESS, trial_text
+
+# One line for each path: the file in base64, or "absent".
+LOOK = 'look() { if [ -e "$1" ] || [ -L "$1" ]; then base64 --wrap=0 <"$1" && echo .; else echo absent; fi; }'
 
 
-class ActionModule(AskingAction):
+class ActionModule(ActionBase):
     """The action behind hpcops.cluster.slurm_config."""
 
-    module = "hpcops.cluster.slurm_config"
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
 
-    def question(self, arguments: Mapping[str, Any]) -> str | None:
-        """What each file of the set is now."""
-        files, absent = arguments.get("files"), arguments.get("absent", [])
-        directory = arguments.get("directory", "/etc/slurm")
-        if not isinstance(files, Mapping) or not isinstance(absent, list) or "slurm.conf" not in files:
-            return None
-        if not all(isinstance(text, str) for text in (*files.values(), *absent)) or not str(directory).startswith("/"):
-            return None
-        paths = [posixpath.join(directory, name) for name in (*files, *absent)]
-        return "\n".join([LOOK, *(f"look {shlex.quote(path)}" for path in paths)])
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Plan; when there is something to do and nothing speaks against it, let the module do it."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments: dict[str, Any] = dict(self._task.args)
+        wanted = wanted_files(arguments)
+        directory = str(arguments.get("directory", "/etc/slurm"))
+        release = str(arguments.get("release", ""))
+        present, before = self._look(directory, list(wanted))
+        try:
+            plan = make_plan(before, wanted, release)
+            if before is present and present == wanted:
+                return {"changed": False, "plan": plan.as_data(), **NOTHING}
+            found = problems(wanted, release, before)
+            if not found and arguments.get("approved_plan") is not None:
+                refused = not_approved(plan, arguments["approved_plan"])
+                found = [f"approved_plan: this change is not approved: {refused}"] if refused else []
+            if found:
+                message = "The new configuration is refused, and nothing was replaced:\n" + "\n".join(found)
+                return {**result, "failed": True, "msg": message, "plan": plan.as_data()}
+            arguments["plan"] = for_module(plan, before, wanted)
+        except HpcopsError as error:
+            raise AnsibleActionFail(str(error)) from error
+        done: dict[str, Any] = self._execute_module(
+            module_name="hpcops.cluster.slurm_config", module_args=arguments, task_vars=task_vars
+        )
+        return done
 
-    def settled(self, arguments: Mapping[str, Any], answer: str) -> dict[str, Any] | None:
-        """The module's result, when every file is as wanted."""
-        found = [line.split()[0] for line in answer.splitlines() if line.strip()]
-        wanted = [sha256(text.encode()).hexdigest() for text in arguments["files"].values()]
-        if found != wanted + ["absent"] * len(arguments.get("absent", [])):
-            return None
-        return {"changed_files": [], "action": "none", "reasons": [], "diff": []}
+    def _look(self, directory: str, names: Sequence[str]) -> tuple[Files, Files]:
+        """Return the files as they are, and as they were before: the same unless an earlier change was interrupted."""
+        former = posixpath.join(directory, BEFORE)
+        paths = [posixpath.join(folder, name) for folder in (directory, former) for name in names]
+        paths.append(posixpath.join(former, PENDING))
+        answer = self._low_level_execute_command(
+            "\n".join([LOOK, *(f"look {shlex.quote(path)}" for path in paths)]), sudoable=True
+        )
+        lines = [line.strip() for line in answer["stdout"].splitlines() if line.strip()]
+        if answer["rc"] != 0 or len(lines) != len(paths):
+            raise AnsibleActionFail(
+                f"{directory} cannot be read: {answer['stderr'].strip() or answer['stdout'].strip()}"
+            )
+        texts = [
+            None if line == "absent" else base64.b64decode(line.rstrip(".")).decode(errors="replace") for line in lines
+        ]
+        present = dict(zip(names, texts))
+        return present, present if texts[-1] is None else dict(zip(names, texts[len(names) :]))
+
+
+NOTHING = {"changed_files": [], "action": "none", "restart_slurmd": "", "diff": []}
+
+
+def wanted_files(arguments: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the set that is asked for."""
+    files, absent = arguments.get("files"), arguments.get("absent") or []
+    if not isinstance(files, Mapping) or not isinstance(files.get("slurm.conf"), str):
+        raise AnsibleActionFail("files must be a mapping of names to texts, and slurm.conf one of them")
+    if not isinstance(absent, (list, tuple)):
+        raise AnsibleActionFail("absent must be a list of names")
+    for name in (*files, *absent):
+        if not isinstance(name, str) or "/" in name or name.startswith("."):
+            raise AnsibleActionFail(f"files: {name!r} is not the name of a file in the directory")
+    return {**{name: str(text) for name, text in files.items()}, **dict.fromkeys(absent)}
+
+
+def for_module(plan: Plan, before: Files, wanted: Files) -> dict[str, Any]:
+    """Return what the module needs to know of the plan."""
+    configuration = read(wanted)
+    leaving: set[str] = set()
+    for change in plan.changes:
+        if change.kind == "node" and (change.after is None or "State=" in change.after):
+            leaving.update(expand(change.name))
+    if plan.slurmd:
+        leaving.update(configuration.nodes if plan.slurmd == ALL else expand(plan.slurmd))
+    return {
+        "data": plan.as_data(),
+        "text": plan.text,
+        "trial": trial_text(wanted),
+        "address": ADDRESS,
+        "user": configuration.value("SlurmUser") or "root",
+        "log_file": configuration.value("SlurmctldLogFile"),
+        # What slurmctld has to show afterwards, and nodes that it need not bring back.
+        "values": {
+            change.name: (change.before, change.after)
+            for change in plan.changes
+            if change.file == "slurm.conf" and change.kind == "parameter"
+        },
+        "leaving": sorted(leaving),
+    }

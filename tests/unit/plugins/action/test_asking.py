@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.plugins.action import config_files, daemon, service_accounts, slurm_config
+from ansible_collections.hpcops.cluster.plugins.action import config_files, daemon, service_accounts
 
 RUNNING = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=42\n"
 
@@ -149,35 +149,3 @@ def test_files_that_cannot_be_read_are_left_to_the_module(files: Any) -> None:
 
 def test_a_short_answer_settles_nothing() -> None:
     assert action(config_files).settled({"files": [{"path": "/a", "state": "absent"}]}, "") is None
-
-
-def slurm_set(directory: Path) -> dict[str, Any]:
-    return {"directory": str(directory), "files": {"slurm.conf": "ClusterName=x\n"}, "absent": ["gres.conf"]}
-
-
-def configuration_is_settled(arguments: dict[str, Any]) -> bool:
-    question = action(slurm_config).question(arguments)
-    assert question is not None
-    answer = subprocess.run(["/bin/sh", "-c", question], capture_output=True, text=True, check=True).stdout
-    return action(slurm_config).settled(arguments, answer) is not None
-
-
-def test_configuration_as_wanted_is_settled(tmp_path: Path) -> None:
-    (tmp_path / "slurm.conf").write_text("ClusterName=x\n")
-    assert configuration_is_settled(slurm_set(tmp_path))
-
-
-def test_configuration_that_differs_is_not_settled(tmp_path: Path) -> None:
-    assert not configuration_is_settled(slurm_set(tmp_path))
-    (tmp_path / "slurm.conf").write_text("ClusterName=y\n")
-    assert not configuration_is_settled(slurm_set(tmp_path))
-    (tmp_path / "slurm.conf").write_text("ClusterName=x\n")
-    (tmp_path / "gres.conf").touch()
-    assert not configuration_is_settled(slurm_set(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "change", [{"files": {"gres.conf": ""}}, {"files": {"slurm.conf": None}}, {"directory": "relative"}]
-)
-def test_configuration_that_cannot_be_read_is_left_to_the_module(tmp_path: Path, change: dict[str, Any]) -> None:
-    assert action(slurm_config).question({**slurm_set(tmp_path), **change}) is None

@@ -1,0 +1,331 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes to a running cluster: refused, made in the least disruptive way, rolled back, interrupted and finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    INVENTORY,
+    Run,
+    container,
+    eventually,
+    names,
+    run_playbook,
+)
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+PRIMARY, BACKUP = sorted(names("slurmctld"))
+testinfra_hosts = [f"docker://{PRIMARY}"]
+# Up to 23.02 a running slurmctld re-reads only a part of its configuration.
+OLD = os.environ.get("DISTRO") == "bookworm"
+ALONE = [{"PartitionName": "main", "Nodes": "ALL", "Default": True}]
+TWO = [*ALONE, {"PartitionName": "first", "Nodes": ["c1"]}]
+
+
+def change(*arguments: str, **variables: Any) -> Run:
+    """Run the role slurmctld on the controllers with other variables."""
+    return run_playbook("--limit=slurmctld", "--tags=slurmctld", *arguments, variables=variables)
+
+
+def parameters(**more: Any) -> dict[str, Any]:
+    """The scenario's own parameters, and more."""
+    return {"slurmctld_parameters": {"DefMemPerCPU": 100, "SlurmctldTimeout": 15, **more}}
+
+
+def without(*nodes: str) -> dict[str, Any]:
+    """The cluster without some nodes."""
+    left = [name for name in ("c1", "c2") if name not in nodes]
+    return {"slurmctld_nodes": [{"NodeName": name, "CPUs": 2, "RealMemory": 1000} for name in left]}
+
+
+def configured(run: Run, name: str = PRIMARY) -> dict[str, Any]:
+    """What slurm_config returned on a controller."""
+    return next(
+        result
+        for task, host, result in run.results
+        if "Bring the configuration" in task and host == name and "plan" in result
+    )
+
+
+def files(name: str) -> str:
+    return str(container(name).check_output("cd /etc/slurm && sha256sum *.conf && ls -a"))
+
+
+def daemon(name: str, unit: str = "slurmctld") -> str:
+    return str(container(name).check_output(f"systemctl show {unit} --property=MainPID --property=InvocationID"))
+
+
+def shown(host: Host, name: str) -> str:
+    """A parameter as slurmctld runs with it."""
+    match = re.search(rf"^{name}\s*= (.*?)\s*$", host.check_output("scontrol show config"), re.MULTILINE)
+    assert match, name
+    return match[1]
+
+
+def node(host: Host, name: str, key: str) -> str:
+    text = host.check_output(f"scontrol --oneliner show node {name}")
+    match = re.search(rf"\b{key}=(\S*)", text)
+    assert match, text
+    return match[1]
+
+
+def a_job_runs(host: Host, *options: str) -> str:
+    return str(host.check_output(f"srun {' '.join(options)} --immediate=30 hostname")).strip()
+
+
+@pytest.fixture(name="cluster", autouse=True)
+def cluster_fixture(host: Host) -> None:
+    """All nodes wait for jobs."""
+    look = "sinfo --noheader --Node --partition=main --format='%N %T'"
+    eventually(lambda: host.check_output(look).split("\n"), lambda seen: seen == ["c1 idle", "c2 idle"], 60)
+
+
+@contextmanager
+def job(host: Host, *options: str) -> Iterator[str]:
+    """A job that runs until it is over here."""
+    command = f"sbatch --parsable --chdir=/tmp --output=/dev/null {' '.join(options)} --wrap='sleep 600'"
+    number = str(host.check_output(command)).strip()
+    state = f"squeue --noheader --jobs={number} --format=%T"
+    eventually(lambda: host.check_output(state).strip(), lambda seen: seen == "RUNNING")
+    try:
+        yield number
+    finally:
+        host.run(f"scancel {number}")
+        eventually(lambda: host.run(state).stdout.strip() == "")
+
+
+# --- Refused ---------------------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "unknown key": (parameters(SchedulerTimeSlise=30), "SchedulerTimeSlise"),
+    "partition with an unknown node": (
+        {"slurmctld_partitions": [{"PartitionName": "main", "Nodes": ["c1", "c7"]}]},
+        "c7",
+    ),
+    "plugin that does not exist": (parameters(SchedulerType="sched/foo"), "sched/foo"),
+    "RealMemory as a word": ({"slurm_node_real_memory": "lots"}, "slurm_node_real_memory"),
+    "time that is none": (
+        {"slurmctld_partitions": [{"PartitionName": "main", "Nodes": "ALL", "MaxTime": "soon"}]},
+        "soon",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_change_is_refused_and_nothing_is_touched(host: Host, case: str) -> None:
+    variables, says = BROKEN[case]
+    before = [files(PRIMARY), files(BACKUP), daemon(PRIMARY), daemon(BACKUP)]
+    assert says in change("--check", **variables).failed().failure
+    assert says in change(**variables).failed().failure
+    assert [files(PRIMARY), files(BACKUP), daemon(PRIMARY), daemon(BACKUP)] == before
+    assert a_job_runs(host, "--nodelist=c1") == "c1"
+    assert host.run("ls -d /run/slurm-candidate-*").stdout == "", "the trial left something behind"
+
+
+def test_node_with_a_running_job_is_not_taken_away_unless_forced(host: Host) -> None:
+    before = files(PRIMARY)
+    with job(host, "--nodelist=c2") as number:
+        refused = change(**without("c2"), slurmctld_partitions=TWO).failed().failure
+        assert f"job {number} of root (running in main on c2)" in refused
+        assert files(PRIMARY) == before
+        assert host.check_output(f"squeue --noheader --jobs={number} --format=%T").strip() == "RUNNING"
+        change(**without("c2"), slurmctld_partitions=TWO, slurmctld_force=True).succeeded()
+        assert host.check_output("sinfo --noheader --Node --partition=main --format=%N").split() == ["c1"]
+    change().succeeded()
+
+
+def test_partition_with_a_waiting_job_is_not_taken_away(host: Host) -> None:
+    number = host.check_output("sbatch --parsable --hold --partition=first --wrap=true").strip()
+    try:
+        assert f"job {number} of root (pending in first)" in change(slurmctld_partitions=ALONE).failed().failure
+    finally:
+        host.check_output(f"scancel {number}")
+
+
+# --- Planned ---------------------------------------------------------------------------------------------------------
+
+
+def test_check_and_apply_have_the_same_plan_and_only_an_approved_one_is_made(host: Host, tmp_path: Path) -> None:
+    wanted = parameters(MessageTimeout=33, SchedulerParameters={"defer": True})
+    plan_file = tmp_path / "plan.json"
+    check = change(
+        "--check", "--diff", **wanted, slurm_config_plan_file=str(plan_file), slurm_change_ticket="CHG-7"
+    ).succeeded()
+    record = json.loads(plan_file.read_text())
+    assert record["ticket"] == "CHG-7"
+    assert record["author"]
+    assert record["time"]
+    assert [(each["name"], each["before"], each["after"]) for each in record["plan"]["changes"]] == [
+        ("MessageTimeout", None, "33"),
+        ("SchedulerParameters", None, "defer"),
+    ]
+    assert configured(check)["plan"] == record["plan"]
+    assert "MessageTimeout: added: 33 [reconfigure]" in configured(check)["diff"][0]["prepared"]
+    assert shown(host, "MessageTimeout") == "10 sec"
+
+    approved = {"slurm_config_approved_plan_file": str(plan_file)}
+    more = parameters(MessageTimeout=33, SchedulerParameters={"defer": True}, KillWait=31)
+    refused = change(**more, **approved).failed().failure
+    assert "KillWait" in refused
+    assert "MessageTimeout" not in refused
+    apply = change(**wanted, **approved).succeeded()
+    assert configured(apply)["plan"] == record["plan"]
+    assert shown(host, "MessageTimeout") == "33 sec"
+    assert not change(**wanted, **approved).succeeded().changed, "what is done needs no approval"
+
+    change(**parameters(MessageTimeout=33)).succeeded()
+    assert "has" in change(**wanted, **approved).failed().failure, "the starting state has moved on"
+    change().succeeded()
+
+
+# What a change takes: variables, the action, whose slurmd must restart (on old releases and on others), and how to see it.
+def is_shown(name: str, value: str) -> Any:
+    return lambda host: shown(host, name) == value
+
+
+def node_has(key: str, value: str) -> Any:
+    return lambda host: node(host, "c2", key) == value
+
+
+OTHER_NODE = {
+    "slurmctld_nodes": [
+        {"NodeName": "c1", "CPUs": 2, "RealMemory": 1000},
+        {"NodeName": "c2", "CPUs": 2, "RealMemory": 900},
+    ]
+}
+OTHER_WEIGHT = {
+    "slurmctld_nodes": [
+        {"NodeName": "c1", "CPUs": 2, "RealMemory": 1000},
+        {"NodeName": "c2", "CPUs": 2, "RealMemory": 1000, "Weight": 7},
+    ]
+}
+CLASSES: dict[str, tuple[dict[str, Any], tuple[str, str], tuple[str, str], Any]] = {
+    "timeout": (
+        parameters(MessageTimeout=34),
+        ("reconfigure", ""),
+        ("reconfigure", ""),
+        is_shown("MessageTimeout", "34 sec"),
+    ),
+    "partition": (
+        {"slurmctld_partitions": [*TWO, {"PartitionName": "third", "Nodes": ["c2"]}]},
+        ("reconfigure", ""),
+        ("reconfigure", ""),
+        lambda host: a_job_runs(host, "--partition=third") == "c2",
+    ),
+    "plugin": (
+        parameters(SelectTypeParameters="CR_CPU_Memory"),
+        ("restart_slurmctld", ""),
+        ("reconfigure", ""),
+        is_shown("SelectTypeParameters", "CR_CPU_MEMORY"),
+    ),
+    "weight of a node": (OTHER_WEIGHT, ("reconfigure", ""), ("reconfigure", ""), node_has("Weight", "7")),
+    "memory of a node": (OTHER_NODE, ("restart_slurmd", "ALL"), ("reconfigure", ""), node_has("RealMemory", "900")),
+    "port of the controller": (
+        parameters(SlurmctldPort=6917),
+        ("restart_slurmctld", ""),
+        ("restart_slurmctld", ""),
+        is_shown("SlurmctldPort", "6917"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_what_the_plan_says_of_a_change_suffices(host: Host, case: str) -> None:
+    variables, old, new, is_active = CLASSES[case]
+    action, slurmd = old if OLD else new
+    unit = "systemctl show slurmctld --property=InvocationID"
+    before = host.check_output(unit)
+    result = configured(change(**variables).succeeded())
+    assert (result["plan"]["action"], result["restart_slurmd"]) == (action, slurmd)
+    assert (host.check_output(unit) == before) == (action == "reconfigure")
+    if slurmd:
+        for name in names("slurmd"):
+            container(name).check_output("systemctl restart slurmd")
+    assert is_active(host)
+    eventually(
+        lambda: host.run("srun --nodes=2 --ntasks=2 --immediate=20 hostname").stdout.split(),
+        lambda seen: sorted(seen) == ["c1", "c2"],
+    )
+    back = configured(change().succeeded())
+    if back["restart_slurmd"]:
+        for name in names("slurmd"):
+            container(name).check_output("systemctl restart slurmd")
+
+
+# --- Rolled back -----------------------------------------------------------------------------------------------------
+
+
+def test_change_that_kills_slurmctld_is_rolled_back(host: Host) -> None:
+    """The port is taken, which no check can know: the trial runs in a network of its own."""
+    before = [files(PRIMARY), files(BACKUP)]
+    host.check_output("systemd-run --unit=squatter python3 -m http.server 6999")
+    try:
+        with job(host, "--nodelist=c2") as number:
+            failure = change(**parameters(SlurmctldPort=6999)).failed().failure
+            assert "The former files are back, and slurmctld answers with them" in failure
+            assert "6999" in failure or "in use" in failure
+            assert [re.sub(r"\.before\n", "", text) for text in (files(PRIMARY), files(BACKUP))] == before
+            assert host.check_output(f"squeue --noheader --jobs={number} --format=%T").strip() == "RUNNING"
+            assert a_job_runs(host, "--nodelist=c1") == "c1"
+    finally:
+        host.run("systemctl stop squatter")
+    assert not change().succeeded().changed
+
+
+# --- Interrupted -----------------------------------------------------------------------------------------------------
+
+# In place of scontrol: waits for ever where it should reconfigure.
+HANGS = '#!/bin/sh\\n[ "$1" = reconfigure ] && exec sleep 600\\nexec /usr/bin/scontrol "$@"\\n'
+
+
+@pytest.mark.parametrize("cut", ["playbook and module are killed", "connection is cut"])
+def test_change_that_was_interrupted_is_noticed_and_finished(host: Host, cut: str) -> None:
+    wanted = parameters(MessageTimeout=44)
+    host.check_output(f"printf '{HANGS}' >/usr/local/bin/scontrol && chmod 755 /usr/local/bin/scontrol")
+    command = ["ansible-playbook", f"--inventory={INVENTORY}", "--limit=slurmctld", "--tags=slurmctld"]
+    command += [f"--extra-vars={json.dumps(wanted)}", "converge.yml"]
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "ansible.cfg"),
+    }
+    run = subprocess.Popen(
+        command,
+        cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: host.run("pgrep --full '^sleep 600'").rc == 0, seconds=60)
+        os.killpg(run.pid, signal.SIGKILL)  # Ansible and what it runs here, the connections too
+        if cut == "playbook and module are killed":
+            host.check_output("pkill -KILL --full 'AnsiballZ_|ansible_collections|slurm_config' || true")
+    finally:
+        host.run("rm /usr/local/bin/scontrol; pkill -KILL --full '^sleep 600'")
+        run.wait()
+    assert "44" in host.check_output("grep MessageTimeout /etc/slurm/slurm.conf")
+    next_run = change(**wanted).succeeded()
+    result = configured(next_run)
+    assert any("interrupted" in warning for warning in result.get("warnings", [])) or cut == "connection is cut"
+    assert shown(host, "MessageTimeout") == "44 sec"
+    assert shown(host, "HASH_VAL") == "Match"
+    confs = [container(name).check_output("cd /etc/slurm && sha256sum *.conf") for name in (PRIMARY, BACKUP)]
+    assert confs[0] == confs[1]
+    assert not change(**wanted).succeeded().changed
+    assert sorted(a_job_runs(host, "--nodes=2").split()) == ["c1", "c2"]
+    change().succeeded()

@@ -1,0 +1,152 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The slurmctld of a host, as systemd, scontrol, sinfo and squeue show it and move it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+POLL_SECONDS = 0.3
+LOG_LINES = 20
+# States in which a node runs jobs or could; what follows the word marks one that does not answer, is powered down and so on.
+USABLE = re.compile(r"(idle|mixed|allocated|completing|reserved|planned)[+\-$@]*\Z")
+_UP = re.compile(r"^Slurmctld\(\w+\) at (\S+) is UP", re.MULTILINE | re.IGNORECASE)
+_SHOWN = re.compile(r"^(\w+)\s*= (.*?)\s*$", re.MULTILINE)
+
+Run = Callable[..., "tuple[int, str, str]"]  # AnsibleModule.run_command
+
+
+class UnansweredError(Exception):
+    """slurmctld could not be asked."""
+
+
+class Controller:
+    """The slurmctld of this host."""
+
+    def __init__(self, run: Run, service: str, probe: Sequence[str], timeout: float) -> None:
+        self._run = run
+        self._service = service
+        self._probe = list(probe)
+        self._timeout = timeout
+
+    def running(self) -> bool:
+        return self._run(["systemctl", "is-active", "--quiet", self._service])[0] == 0
+
+    def in_charge(self) -> bool:
+        """Tell whether the cluster is controlled from here: this host is the first controller that answers."""
+        answering = _UP.findall(self._run(["scontrol", "ping"])[1])
+        return bool(answering) and answering[0].partition(".")[0] == socket.gethostname().partition(".")[0]
+
+    # --- Asking ---
+
+    def ask(self, command: Sequence[str]) -> str:
+        """Return what a command prints; raises UnansweredError when it fails."""
+        code, out, err = self._run(list(command))
+        if code != 0:
+            raise UnansweredError(f"{' '.join(command)}: {(err or out).strip()}")
+        return out
+
+    def jobs(self, nodes: str = "", partition: str = "") -> list[str]:
+        """Return the jobs on some nodes, in a partition (those that wait for it too), or that run anywhere."""
+        command = ["squeue", "--noheader", "--format=%i|%u|%T|%P|%N"]
+        if partition:
+            command += [f"--partition={partition}"]
+        else:
+            command += ["--states=RUNNING,SUSPENDED,COMPLETING,CONFIGURING,STOPPED"]
+            command += [f"--nodelist={nodes}"] if nodes else []
+        found = []
+        for line in self.ask(command).splitlines():
+            number, user, state, queue, where = line.strip().split("|")
+            found.append(f"job {number} of {user} ({state.lower()} in {queue}{' on ' + where if where else ''})")
+        return found
+
+    def usable_nodes(self) -> set[str]:
+        """Return the nodes that run jobs or could."""
+        lines = self.ask(["sinfo", "--noheader", "--Node", "--format=%N|%T"]).splitlines()
+        return {node for node, _bar, state in (line.strip().partition("|") for line in lines) if USABLE.match(state)}
+
+    def shown(self) -> dict[str, str]:
+        """Return the parameters that slurmctld runs with, by lower-case name, as it shows them."""
+        return {name.lower(): value for name, value in _SHOWN.findall(self.ask(["scontrol", "show", "config"]))}
+
+    def last_words(self, log_file: str = "") -> str:
+        """Return the last lines of the journal and of the log file, if there is one."""
+        command = ["journalctl", f"--unit={self._service}", f"--lines={LOG_LINES}", "--no-pager", "--output=short-iso"]
+        text = self._run(command)[1].strip()
+        if log_file:
+            text += f"\n{log_file}:\n" + self._run(["tail", f"--lines={LOG_LINES}", log_file])[1].strip()
+        return text
+
+    # --- Moving ---
+
+    def take_over(self, action: str) -> str:
+        """Make slurmctld read its files; return what went wrong, or an empty text when it answers afterwards."""
+        if action == "none":
+            return ""
+        if action == "reconfigure":
+            return self._do(["scontrol", "reconfigure"]) or self._wait()
+        problem = self._do(["systemctl", "restart", self._service]) or self._wait()
+        if not problem and self.in_charge():
+            # A started slurmctld leaves the nodes with the configuration they fetched from the former one.
+            problem = self._do(["scontrol", "reconfigure"]) or self._wait()
+        return problem
+
+    def _do(self, command: list[str]) -> str:
+        code, out, err = self._run(command)
+        return "" if code == 0 else f"{' '.join(command)} failed: {(err or out).strip()}"
+
+    def _wait(self) -> str:
+        def look() -> str:
+            code, out, err = self._run(self._probe)
+            return "" if code == 0 and self.running() else f"slurmctld does not answer: {(err or out).strip()}"
+
+        return self.until_fine(look)
+
+    def until_fine(self, look: Callable[[], str]) -> str:
+        """Look until nothing is wrong; return what is wrong when the time is over."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            problem = look()
+            if not problem:
+                return ""
+            if time.monotonic() >= deadline:
+                return f"{problem} (after {self._timeout:g} s)"
+            time.sleep(POLL_SECONDS)
+
+    def verify(
+        self, nodes: Iterable[str], shown: Mapping[str, str], values: Mapping[str, tuple[str | None, str | None]]
+    ) -> str:
+        """Return what does not run as it should, or an empty text.
+
+        The nodes have to be usable. Of the changed values (before and after) those are compared that slurmctld showed as
+        the file had them, since it shows some in words of its own.
+        """
+        comparable = {
+            name: after
+            for name, (before, after) in values.items()
+            if before is not None and after is not None and _same(shown.get(name.lower()), before)
+        }
+
+        def look() -> str:
+            try:
+                now = self.shown()
+                lost = set(nodes) - self.usable_nodes()
+            except UnansweredError as error:
+                return str(error)
+            if now.get("hash_val", "Match") != "Match":
+                return f"slurmctld runs with another slurm.conf (HASH_VAL = {now['hash_val']})"
+            for name, value in comparable.items():
+                if not _same(now.get(name.lower()), value):
+                    return f"slurmctld runs with {name}={now.get(name.lower())}, not with {value}"
+            return f"nodes that were usable are not any more: {', '.join(sorted(lost))}" if lost else ""
+
+        return self.until_fine(look)
+
+
+def _same(shown: str | None, written: str) -> bool:
+    """Tell whether a value is shown as it is written, but for case and the unit of a time."""
+    return shown is not None and re.sub(r" (sec|min)$", "", shown).lower() == written.lower()
