@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -63,7 +64,10 @@ def configured(run: Run, name: str = PRIMARY) -> dict[str, Any]:
 
 
 def files(name: str) -> str:
-    return str(container(name).check_output("cd /etc/slurm && sha256sum *.conf && ls -a"))
+    """The files of a controller, and whether a change of them is pending."""
+    return str(
+        container(name).check_output("cd /etc/slurm && sha256sum *.conf && ls .before/pending 2>/dev/null || true")
+    )
 
 
 def daemon(name: str, unit: str = "slurmctld") -> str:
@@ -189,7 +193,7 @@ def test_check_and_apply_have_the_same_plan_and_only_an_approved_one_is_made(hos
     assert not change(**wanted, **approved).succeeded().changed, "what is done needs no approval"
 
     change(**parameters(MessageTimeout=33)).succeeded()
-    assert "has" in change(**wanted, **approved).failed().failure, "the starting state has moved on"
+    assert "have changed since it was made" in change(**wanted, **approved).failed().failure
     change().succeeded()
 
 
@@ -279,7 +283,7 @@ def test_change_that_kills_slurmctld_is_rolled_back(host: Host) -> None:
             failure = change(**parameters(SlurmctldPort=6999)).failed().failure
             assert "The former files are back, and slurmctld answers with them" in failure
             assert "6999" in failure or "in use" in failure
-            assert [re.sub(r"\.before\n", "", text) for text in (files(PRIMARY), files(BACKUP))] == before
+            assert [files(PRIMARY), files(BACKUP)] == before
             assert host.check_output(f"squeue --noheader --jobs={number} --format=%T").strip() == "RUNNING"
             assert a_job_runs(host, "--nodelist=c1") == "c1"
     finally:
@@ -289,43 +293,79 @@ def test_change_that_kills_slurmctld_is_rolled_back(host: Host) -> None:
 
 # --- Interrupted -----------------------------------------------------------------------------------------------------
 
-# In place of scontrol: waits for ever where it should reconfigure.
-HANGS = '#!/bin/sh\\n[ "$1" = reconfigure ] && exec sleep 600\\nexec /usr/bin/scontrol "$@"\\n'
+# In place of scontrol: before it reconfigures, it waits until it is let go.
+WAITS = """#!/bin/sh
+while [ "$1" = reconfigure ] && [ -e /run/hold ]; do sleep 0.2; done
+exec /usr/bin/scontrol "$@"
+"""
+WAITING = "pgrep --full 'local/bin/scontrol reconfigur[e]'"
 
 
-@pytest.mark.parametrize("cut", ["playbook and module are killed", "connection is cut"])
-def test_change_that_was_interrupted_is_noticed_and_finished(host: Host, cut: str) -> None:
-    wanted = parameters(MessageTimeout=44)
-    host.check_output(f"printf '{HANGS}' >/usr/local/bin/scontrol && chmod 755 /usr/local/bin/scontrol")
+@contextmanager
+def cut_in_the_middle(host: Host, **variables: Any) -> Iterator[None]:
+    """A run of the role that is killed, with its connections, when the files are replaced and slurmctld does not know yet."""
+    host.check_output(
+        "touch /run/hold && printf %s "
+        + shlex.quote(WAITS)
+        + " >/usr/local/bin/scontrol && chmod 755 /usr/local/bin/scontrol"
+    )
     command = ["ansible-playbook", f"--inventory={INVENTORY}", "--limit=slurmctld", "--tags=slurmctld"]
-    command += [f"--extra-vars={json.dumps(wanted)}", "converge.yml"]
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "ansible.cfg"),
-    }
+    command += [f"--extra-vars={json.dumps(variables)}", "converge.yml"]
+    folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
     run = subprocess.Popen(
         command,
         cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"],
-        env=environment,
-        start_new_session=True,
+        env={**os.environ, "ANSIBLE_CONFIG": str(folder / "ansible.cfg")},
         stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
-        eventually(lambda: host.run("pgrep --full '^sleep 600'").rc == 0, seconds=60)
-        os.killpg(run.pid, signal.SIGKILL)  # Ansible and what it runs here, the connections too
-        if cut == "playbook and module are killed":
-            host.check_output("pkill -KILL --full 'AnsiballZ_|ansible_collections|slurm_config' || true")
-    finally:
-        host.run("rm /usr/local/bin/scontrol; pkill -KILL --full '^sleep 600'")
+        eventually(lambda: host.run(WAITING).rc == 0, seconds=60)
+        os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-    assert "44" in host.check_output("grep MessageTimeout /etc/slurm/slurm.conf")
-    next_run = change(**wanted).succeeded()
-    result = configured(next_run)
-    assert any("interrupted" in warning for warning in result.get("warnings", [])) or cut == "connection is cut"
+        yield
+    finally:
+        host.check_output("rm -f /run/hold /usr/local/bin/scontrol")
+
+
+def runs_everywhere(host: Host, wanted: dict[str, Any]) -> None:
     assert shown(host, "MessageTimeout") == "44 sec"
     assert shown(host, "HASH_VAL") == "Match"
-    confs = [container(name).check_output("cd /etc/slurm && sha256sum *.conf") for name in (PRIMARY, BACKUP)]
-    assert confs[0] == confs[1]
-    assert not change(**wanted).succeeded().changed
+    assert files(PRIMARY) == files(BACKUP)
+    assert "pending" not in files(PRIMARY)
     assert sorted(a_job_runs(host, "--nodes=2").split()) == ["c1", "c2"]
+    assert not change(**wanted).succeeded().changed
+
+
+def test_change_whose_module_was_killed_is_noticed_and_finished(host: Host) -> None:
+    wanted = parameters(MessageTimeout=44)
+    with cut_in_the_middle(host, **wanted):
+        host.check_output(f"waiting=$({WAITING}); kill -KILL $(ps -o ppid= -p $waiting) $waiting")
+    assert shown(host, "MessageTimeout") == "10 sec"
+    assert "pending" in files(PRIMARY)
+    assert "pending" not in files(BACKUP)
+    assert change("--check", **wanted).succeeded().changed, "check mode would not finish it"
+    result = configured(change(**wanted).succeeded())
+    assert any("was interrupted" in warning for warning in result["warnings"])
+    assert [each["name"] for each in result["plan"]["changes"]] == ["MessageTimeout"]
+    runs_everywhere(host, wanted)
+    change().succeeded()
+
+
+def test_interrupted_change_can_be_taken_back(host: Host) -> None:
+    with cut_in_the_middle(host, **parameters(MessageTimeout=44)):
+        host.check_output(f"waiting=$({WAITING}); kill -KILL $(ps -o ppid= -p $waiting) $waiting")
+    assert "MessageTimeout=44" in host.file("/etc/slurm/slurm.conf").content_string
+    change().succeeded()
+    assert "MessageTimeout" not in host.file("/etc/slurm/slurm.conf").content_string
+    assert shown(host, "HASH_VAL") == "Match"
+    assert not change().succeeded().changed
+
+
+def test_change_whose_connection_was_cut_is_finished_by_the_module_while_the_next_run_waits(host: Host) -> None:
+    wanted = parameters(MessageTimeout=44)
+    with cut_in_the_middle(host, **wanted):
+        host.check_output("systemd-run --on-active=10 rm /run/hold")
+        change(**wanted).succeeded()
+    runs_everywhere(host, wanted)
     change().succeeded()

@@ -75,9 +75,11 @@ def job_fixture(host: Host) -> Iterator[str]:
         host.check_output("sbatch --parsable --chdir=/tmp --output=/dev/null --mem=50 --wrap='sleep 600'")
     ).strip()
     eventually(lambda: record(host, "job", number)["JobState"], lambda state: state == "RUNNING")
-    running_since = float(host.check_output("date +%s.%N"))
+    # slurmctld saves its state some time after each change; the one of the job's start may be saved already.
+    changed_at = float(host.check_output("date +%s.%N"))
+    host.check_output(f"scontrol update jobid={number} comment=saved")
     saved = "stat --format=%.9Y /var/lib/slurm/slurmctld/job_state"
-    eventually(lambda: float(host.check_output(saved)), lambda time: time > running_since)
+    eventually(lambda: float(host.check_output(saved)), lambda time: time > changed_at)
     yield number
     host.check_output(f"scancel {number}")
 
