@@ -20,7 +20,7 @@ fi
 PATH=$PATH:/usr/sbin:/sbin
 command -v slurmd >/dev/null || exit 0
 slurmd -C
-"""
+""".strip()  # Ansible appends to the last line
 
 
 def read_measure(output: str) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.plugins.action import config_files, daemon, service_accounts
+from ansible_collections.hpcops.cluster.plugins.action import (
+    config_files,
+    daemon,
+    service_accounts,
+    slurm_hardware_info,
+)
 
 RUNNING = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=42\n"
 
@@ -73,6 +78,21 @@ ACCOUNTS = {"accounts": [{"name": "munge", "uid": 450}]}
 )
 def test_accounts_are_settled_when_name_and_number_agree(answer: str, settled: bool) -> None:
     assert (action(service_accounts).settled(ACCOUNTS, answer) is not None) == settled
+
+
+@pytest.mark.parametrize("cgroup", ["auto", "v2"])
+def test_a_measured_host_is_settled_though_ansible_appends_to_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroup: str
+) -> None:
+    (tmp_path / "slurmd").write_text("#!/bin/sh\necho NodeName=c1 CPUs=2\n")
+    (tmp_path / "slurmd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    question = action(slurm_hardware_info).question({"cgroup": cgroup})
+    asked = subprocess.run(["/bin/sh", "-c", f"{question} && sleep 0"], capture_output=True, text=True, check=True)
+    tree, measured = asked.stdout.splitlines()
+    assert measured == "NodeName=c1 CPUs=2"
+    settled = action(slurm_hardware_info).settled({"cgroup": cgroup}, asked.stdout)
+    assert (settled is not None) == (cgroup in ("auto", tree))
 
 
 def entry(path: Path, **values: Any) -> dict[str, Any]:
