@@ -87,12 +87,7 @@ class Platform:
         for kind in ("defaults", "vars"):  # the order of their precedence
             for role in ROLES:
                 folder = ROOT / "roles" / role / kind
-                files = [
-                    folder / "main.yml",
-                    *sorted((folder / "main").glob("*.yml")),
-                    folder / f"{facts['os_family']}.yml",
-                ]
-                for path in files:
+                for path in [folder / "main.yml", *sorted((folder / "main").glob("*.yml"))]:
                     if path.exists():
                         variables |= loader.load_from_file(str(path), trusted_as_template=True) or {}
         variables |= {"ansible_facts": facts, **SITE, "slurm_repository": REPOSITORIES[facts["os_family"]]}
@@ -113,34 +108,38 @@ def rendered(name: str) -> str:
     """Everything about a platform that differs from another's, in the order in which it is put on hosts."""
     platform = Platform(name)
     repository = {"__os_base_repository": platform.value("__slurm_repository")}
-    extension = platform.value("__os_base_repository_format")
+    extension = platform.value("__os_base_platform.repository_format")
     options = platform.value("__slurm_defaults_directory")
     parts = [
         platform.file(
-            f"{platform.value('__os_base_repository_directory')}/slurm.{extension}",
+            f"{platform.value('__os_base_platform.repository_directory')}/slurm.{extension}",
             "os_base",
             f"repository.{extension}.j2",
             **repository,
         )
     ]
-    if platform.value("__os_base_pin_directory"):
+    if platform.value("__os_base_platform.pin_directory"):
         parts.append(
-            platform.file(f"{platform.value('__os_base_pin_directory')}/slurm", "os_base", "pins.j2", **repository)
+            platform.file(
+                f"{platform.value('__os_base_platform.pin_directory')}/slurm", "os_base", "pins.j2", **repository
+            )
         )
     packages: list[tuple[str, str, dict[str, Any]]]
-    packages = [("every host", "__os_base_needed_packages + [__os_base_chrony_package] + __munge_packages", {})]
+    packages = [
+        ("every host", "__os_base_platform.packages + [__os_base_platform.chrony_package] + __munge_packages", {})
+    ]
     packages += [
         (host, "__slurm_packages", {"slurm_components": components}) for host, components in COMPONENTS.items()
     ]
-    packages += [("database", "__mariadb_packages", {}), ("build host", "__slurm_build.tools", {})]
+    packages += [("database", "__mariadb_platform.packages", {}), ("build host", "__slurm_build.tools", {})]
     parts.append(
         "== packages\n"
         + "".join(f"{host}: {' '.join(platform.value(what, **extra))}\n" for host, what, extra in packages)
     )
     paths = [
-        "__os_base_chrony_file",
+        "__os_base_platform.chrony_file",
         "__munge_options_file",
-        "__mariadb_settings_file",
+        "__mariadb_platform.settings_file",
         "__slurm_packaging.plugin_directory",
     ]
     parts.append("== paths\n" + "".join(f"{platform.value(path)}\n" for path in paths))
