@@ -84,6 +84,9 @@ CONTROLLER: dict[str, Any] = {
 }
 
 CASES = {
+    "distribution of another family": Case(
+        {}, "this host runs SLES", "Debian, RedHat", facts={"os_family": "Suse", "distribution": "SLES"}
+    ),
     "repository whose name apt ignores": Case(
         {"os_base_repositories": [REPOSITORY | {"name": "a.b"}]},
         "os_base_repositories",
@@ -214,8 +217,9 @@ CASES = {
     "cluster without nodes": Case(CONTROLLER | {"slurmctld_nodes": []}, "slurmctld_nodes", "is empty"),
     "compute node without controllers": Case({"slurm_controllers": []}, "slurm_controllers", "slurmd fetches"),
 }
-# Where the variable belongs to another role than the one whose rule it breaks.
+# Where what the message names does not begin with the name of the role whose rule it is.
 OTHER_ROLE = {
+    "distribution of another family": "os_base",
     "cluster without a name": "slurmctld",
     "host that is no controller": "slurmctld",
     "compute node without controllers": "slurmd",
