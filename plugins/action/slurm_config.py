@@ -9,6 +9,7 @@ A configuration that stands on the controller needs nothing but the question, an
 from __future__ import annotations
 
 import base64
+import itertools
 import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,15 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
 from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import read
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import members, partition_nodes, read
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_plan import ALL, Plan, make_plan, not_approved
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_rules import problems
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import BEFORE, PENDING, Files
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import (
+    BEFORE,
+    PENDING,
+    Files,
+    before_interruption,
+)
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_trial import ADDRESS, trial_text
 
 # One line for each path: the file in base64, or "absent".
@@ -77,10 +83,11 @@ class ActionModule(ActionBase):
                 f"{directory} cannot be read: {answer['stderr'].strip() or answer['stdout'].strip()}"
             )
         texts = [
-            None if line == "absent" else base64.b64decode(line.rstrip(".")).decode(errors="replace") for line in lines
+            None if line == "absent" else base64.b64decode(line.rstrip(".")).decode(errors="surrogateescape")
+            for line in lines
         ]
-        present = dict(zip(names, texts))
-        return present, present if texts[-1] is None else dict(zip(names, texts[len(names) :]))
+        present, kept = dict(zip(names, texts)), dict(zip(names, texts[len(names) :]))
+        return present, present if texts[-1] is None else before_interruption(present, kept, texts[-1])
 
 
 NOTHING = {"changed_files": [], "action": "none", "restart_slurmd": "", "diff": []}
@@ -108,6 +115,12 @@ def for_module(plan: Plan, before: Files, wanted: Files) -> dict[str, Any]:
             leaving.update(expand(change.name))
     if plan.slurmd:
         leaving.update(configuration.nodes if plan.slurmd == ALL else expand(plan.slurmd))
+    for entry in configuration.down:
+        leaving.update(members(entry.pairs[0][1], configuration))
+    in_partitions = itertools.chain.from_iterable(
+        partition_nodes(configuration, partition) for partition in configuration.partitions
+    )
+    leaving.update(configuration.nodes.keys() - in_partitions)  # sinfo shows no others
     return {
         "data": plan.as_data(),
         "text": plan.text,

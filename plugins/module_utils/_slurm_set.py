@@ -9,6 +9,7 @@ controller may run with either set: a run that was interrupted leaves the mark b
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -19,13 +20,27 @@ from collections.abc import Mapping
 BEFORE = ".before"
 PENDING = "pending"
 
+# A file that is there may have any bytes and line ends; it is put back as it was.
+_ERRORS = "surrogateescape"
+
 Files = Mapping[str, "str | None"]  # None: a file that is not there
 
 
 def checksum(files: Files) -> str:
     """Return the checksum of a set of files."""
     present = {name: text for name, text in files.items() if text is not None}
-    return hashlib.sha256(json.dumps(present, sort_keys=True).encode()).hexdigest()
+    return digest(json.dumps(present, sort_keys=True))
+
+
+def digest(text: str) -> str:
+    """Return the checksum of a file's text."""
+    return hashlib.sha256(text.encode(errors=_ERRORS)).hexdigest()
+
+
+def before_interruption(present: Files, kept: Files, note: str) -> dict[str, str | None]:
+    """Return the set before an interrupted change: the files that it kept, and the present ones that it left alone."""
+    names = note.splitlines()[1:]
+    return {name: kept[name] if name in names else text for name, text in present.items()}
 
 
 class FileSet:
@@ -41,17 +56,20 @@ class FileSet:
         return {name: _read(os.path.join(self.directory, name)) for name in names}
 
     def interrupted(self) -> str | None:
-        """Return what an interrupted run wrote of itself, or None when there was none."""
+        """Return what an interrupted run wrote of itself, and the names of its files, or None when there was none."""
         return _read(self._pending)
 
     def former(self, names: Mapping[str, object]) -> dict[str, str | None]:
-        """Return the files of the former set."""
-        return {name: _read(os.path.join(self.before, name)) for name in names}
+        """Return the set before the interrupted change."""
+        kept = {name: _read(os.path.join(self.before, name)) for name in names}
+        return before_interruption(self.read(names), kept, self.interrupted() or "")
 
     def keep(self, files: Files, note: str) -> None:
         """Put the given files aside as the former set, pending."""
+        for left_over in glob.glob(f"{glob.escape(self.before)}.*"):  # of a run that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
         fresh = tempfile.mkdtemp(prefix=f"{BEFORE}.", dir=self.directory)
-        write(fresh, {**files, PENDING: note})
+        write(fresh, {**files, PENDING: "".join(f"{line}\n" for line in (note, *files))})
         shutil.rmtree(self.before, ignore_errors=True)
         os.rename(fresh, self.before)
         _sync(self.directory)
@@ -75,18 +93,22 @@ def write(directory: str, files: Files) -> None:
                 os.unlink(path)
             continue
         handle, candidate = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(candidate, 0o644)
-        os.replace(candidate, path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors=_ERRORS, newline="") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(candidate, 0o644)
+            os.replace(candidate, path)
+        except BaseException:
+            os.unlink(candidate)
+            raise
     _sync(directory)
 
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", errors=_ERRORS, newline="") as stream:
             return stream.read()
     except FileNotFoundError:
         return None

@@ -20,8 +20,8 @@ description:
     own with an empty state directory. The running one is not disturbed. All of this happens in check mode too."
   - A change that jobs would not survive is refused with the names of the jobs, unless O(force) is set.
   - The former files are kept in C(.before) in O(directory). The new ones replace them atomically, slurmctld takes them over
-    by the least disruptive way, and is verified. It has to answer, to run with the new values, and to have all nodes
-    that were usable before.
+    by the least disruptive way, and is verified. It has to answer, to run with the new slurm.conf and no longer with a value that
+    has changed, and to have all nodes that were usable before.
   - When that fails, the former files return, slurmctld is brought back with them, and the module fails with the last lines of
     its log.
   - A run that was interrupted between these steps is noticed by the next one, which takes it from there.
@@ -123,7 +123,7 @@ plan:
   description:
     - The differences and what they take. RV(plan.before) and RV(plan.after) are checksums of the sets.
     - Of each change it has the file, the kind (V(parameter), V(node), V(nodeset), V(partition), V(line) or V(file)), the name, and the
-      values before and after, null where it comes or goes.
+      values before and after (of a file a checksum), null where it comes or goes.
     - What a change takes is its action, V(none), V(reconfigure), V(restart_slurmctld) or V(restart_slurmd), with the nodes whose slurmd
       must restart; and the jobs that would not survive it, V(any), those on the V(nodes) or in the V(partition), or none.
   returned: always
@@ -283,7 +283,7 @@ class Change:
         """Refuse the set when something is wrong with it, and the change when jobs are in its way."""
         if self.interrupted is not None:
             self.module.warn(
-                f"An earlier change was interrupted ({self.interrupted.strip()}). The files before it are in {self.set.before};"
+                f"An earlier change was interrupted ({self.interrupted.splitlines()[0]}). The files before it are in {self.set.before};"
                 " this run starts from them."
             )
         if checksum(self.before) != self.plan["data"]["before"]:
@@ -349,7 +349,7 @@ class Change:
             nodes, shown = set(), {}
         os.makedirs(self.set.directory, exist_ok=True)
         if self.interrupted is None:
-            self.set.keep(self.before, time.strftime("begun %Y-%m-%d %H:%M:%S %z\n"))
+            self.set.keep(self.before, time.strftime("begun %Y-%m-%d %H:%M:%S %z"))
         self.set.replace(self.wanted)
         problem = self.controller.take_over(action)
         if not problem and in_charge:
