@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 POLL_SECONDS = 0.3
 LOG_LINES = 20
-# States in which a node runs jobs or could; what follows the word marks one that does not answer, is powered down and so on.
-USABLE = re.compile(r"(idle|mixed|allocated|completing|reserved|planned)[+\-$@]*\Z")
+SHOWN_NODES = 20
+# States in which a node runs jobs or could. Of the marks after the word, "*" is that of one that does not answer.
+USABLE = re.compile(r"(idle|mixed|allocated|completing|reserved|planned|blocked)[+\-$@]*\Z")
+# What such a node may become by itself within a minute: asleep or waking, in maintenance, rebooted because someone asked.
+STILL_FINE = re.compile(r"(idle|mixed|allocated|completing|reserved|planned|blocked|maint|reboot)[+\-$@~#!%^]*\Z")
 _UP = re.compile(r"^Slurmctld\(\w+\) at (\S+) is UP", re.MULTILINE | re.IGNORECASE)
 _SHOWN = re.compile(r"^(\w+)\s*= (.*?)\s*$", re.MULTILINE)
+_BOOLEANS = {**dict.fromkeys(("yes", "up", "true"), "1"), **dict.fromkeys(("no", "down", "false"), "0")}
 
 Run = Callable[..., "tuple[int, str, str]"]  # AnsibleModule.run_command
 
@@ -52,7 +56,7 @@ class Controller:
 
     def jobs(self, nodes: str = "", partition: str = "") -> list[str]:
         """Return the jobs on some nodes, in a partition (those that wait for it too), or that run anywhere."""
-        command = ["squeue", "--noheader", "--format=%i|%u|%T|%P|%N"]
+        command = ["squeue", "--noheader", "--all", "--format=%i|%u|%T|%P|%N"]
         if partition:
             command += [f"--partition={partition}"]
         else:
@@ -64,10 +68,10 @@ class Controller:
             found.append(f"job {number} of {user} ({state.lower()} in {queue}{' on ' + where if where else ''})")
         return found
 
-    def usable_nodes(self) -> set[str]:
-        """Return the nodes that run jobs or could."""
-        lines = self.ask(["sinfo", "--noheader", "--Node", "--format=%N|%T"]).splitlines()
-        return {node for node, _bar, state in (line.strip().partition("|") for line in lines) if USABLE.match(state)}
+    def usable_nodes(self, states: re.Pattern[str] = USABLE) -> set[str]:
+        """Return the nodes that run jobs or could, of those that are in a partition."""
+        lines = self.ask(["sinfo", "--noheader", "--all", "--Node", "--format=%N|%T"]).splitlines()
+        return {node for node, _bar, state in (line.strip().partition("|") for line in lines) if states.match(state)}
 
     def shown(self) -> dict[str, str]:
         """Return the parameters that slurmctld runs with, by lower-case name, as it shows them."""
@@ -122,31 +126,45 @@ class Controller:
     ) -> str:
         """Return what does not run as it should, or an empty text.
 
-        The nodes have to be usable. Of the changed values (before and after) those are compared that slurmctld showed as
-        the file had them, since it shows some in words of its own.
+        The nodes have to be usable. Of the changed values (before and after) none that slurmctld showed as the file had it
+        may be shown still. The new ones are not looked for, since slurmctld shows many in words of its own.
         """
         comparable = {
-            name: after
+            name: (before, after)
             for name, (before, after) in values.items()
-            if before is not None and after is not None and _same(shown.get(name.lower()), before)
+            if before is not None and after is not None and _is_shown(shown, name, before) and not _same(before, after)
         }
 
         def look() -> str:
             try:
                 now = self.shown()
-                lost = set(nodes) - self.usable_nodes()
+                lost = set(nodes) - self.usable_nodes(STILL_FINE)
             except UnansweredError as error:
                 return str(error)
             if now.get("hash_val", "Match") != "Match":
                 return f"slurmctld runs with another slurm.conf (HASH_VAL = {now['hash_val']})"
-            for name, value in comparable.items():
-                if not _same(now.get(name.lower()), value):
-                    return f"slurmctld runs with {name}={now.get(name.lower())}, not with {value}"
-            return f"nodes that were usable are not any more: {', '.join(sorted(lost))}" if lost else ""
+            for name, (before, after) in comparable.items():
+                if _is_shown(now, name, before):
+                    return f"slurmctld still runs with {name}={before}, not with {after}"
+            return f"nodes that were usable are not any more: {_some(sorted(lost))}" if lost else ""
 
         return self.until_fine(look)
 
 
-def _same(shown: str | None, written: str) -> bool:
-    """Tell whether a value is shown as it is written, but for case and the unit of a time."""
-    return shown is not None and re.sub(r" (sec|min)$", "", shown).lower() == written.lower()
+def _is_shown(shown: Mapping[str, str], name: str, value: str) -> bool:
+    """Tell whether a parameter is shown with a value, but for the unit of a time."""
+    return name.lower() in shown and _same(re.sub(r" (sec|min)$", "", shown[name.lower()]), value)
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two values say the same: case does not count, nor the order of a list, nor the word for yes or no."""
+    return _words(one) == _words(other)
+
+
+def _words(value: str) -> set[str]:
+    return {_BOOLEANS.get(word, word) for word in value.lower().split(",")}
+
+
+def _some(names: Sequence[str]) -> str:
+    left = f" and {len(names) - SHOWN_NODES} others" if len(names) > SHOWN_NODES else ""
+    return ", ".join(names[:SHOWN_NODES]) + left
