@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -16,25 +17,37 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import ex
 # The files whose lines are "key=value ..." pairs; any other is only compared as a whole.
 READABLE = ("slurm.conf", "cgroup.conf", "gres.conf", "topology.conf")
 # A pair, as the parser's own expression has it (parse_config.c).
-_PAIR = re.compile(r'\s*([A-Za-z0-9_.]+)\s*[-+/*]?=\s*(?:"([^"]*)"|(\S+))(?=\s|$)')
-_COMMENT = re.compile(r"(?<!\\)#.*")
-_INCLUDE = re.compile(r"\s*include\s+(\S+)\s*\Z", re.IGNORECASE)
-# Spellings of one parameter.
+_PAIR = re.compile(r'\s*([A-Za-z0-9_.]+)\s*[-+/*]?=\s*(?:"([^"]*)"|(\S+))(?=\s|$)', re.ASCII)
+_INCLUDE = re.compile(r"\s*include\s+(\S+)\s*\Z", re.ASCII | re.IGNORECASE)
+_BLANKS = " \t\r\f\v"
+# A backslash takes the meaning of the character after it; at a line's end, that of the end.
+_BEFORE_COMMENT = re.compile(r"(?:[^\\#]|\\.|\\\Z)*")
+_ESCAPED = re.compile(r"\\(.?)")
+_TO_BE_ESCAPED = re.compile(r"([\\#])")
+# Spellings of one parameter of a node.
 _SAME = {"procs": "cpus", "feature": "features"}
 # Values that belong to the names of a line one by one.
-_ALIGNED = ("nodeaddr", "nodehostname", "bcastaddr", "port")
+ALIGNED = {"nodeaddr": "NodeAddr", "nodehostname": "NodeHostname", "bcastaddr": "BcastAddr", "port": "Port"}
 # Parameters that may stand several times.
 REPEATED = ("slurmctldhost", "prolog", "epilog", "prologslurmctld", "epilogslurmctld")
+# Lines that are only compared.
+_LINES = ("frontendname", "poweraction")
 
 Attributes = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a file: its pairs in order, and where it stands."""
+    """A line of a file: where it stands, and its pairs in order, or the file that it includes."""
 
-    where: str
-    pairs: tuple[tuple[str, str], ...]
+    file: str
+    line: int
+    pairs: tuple[tuple[str, str], ...] = ()
+    include: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}: line {self.line}"
 
     @property
     def key(self) -> str:
@@ -43,7 +56,20 @@ class Entry:
     @property
     def attributes(self) -> dict[str, str]:
         """The pairs after the first, by lower-case name; of a repeated one the last counts, as for the parser."""
-        return {_SAME.get(name.lower(), name.lower()): value for name, value in self.pairs[1:]}
+        return {name.lower(): value for name, value in self.pairs[1:]}
+
+    def value(self, name: str) -> str:
+        """Return the value of a name, or an empty text."""
+        return {key.lower(): value for key, value in self.pairs}.get(name.lower(), "")
+
+    @property
+    def text(self) -> str:
+        """The line as the parser reads it back."""
+        return f"Include {self.include}" if self.include else " ".join(self.text_pairs)
+
+    @property
+    def text_pairs(self) -> list[str]:
+        return [f"{name}={_quoted(value)}" for name, value in self.pairs]
 
 
 @dataclass
@@ -56,11 +82,13 @@ class Configuration:
     nodesets: dict[str, Attributes] = field(default_factory=dict)
     partitions: dict[str, Attributes] = field(default_factory=dict)
     down: list[Entry] = field(default_factory=list)
+    lines: list[Entry] = field(default_factory=list)  # of other kinds, such as PowerAction
     cgroup: dict[str, list[str]] = field(default_factory=dict)
     gres: list[Entry] = field(default_factory=list)
     topology: list[Entry] = field(default_factory=list)
     others: dict[str, str] = field(default_factory=dict)  # files that are not read, by name
     twice: list[str] = field(default_factory=list)  # nodes and partitions that are defined again
+    uneven: list[str] = field(default_factory=list)  # lines whose addresses are neither one nor one for each node
     includes: list[str] = field(default_factory=list)  # files outside the set, whose lines are not known
 
     def value(self, name: str) -> str:
@@ -69,72 +97,102 @@ class Configuration:
 
 
 def read(files: Mapping[str, str | None]) -> Configuration:
-    """Return what the files say, given by their names; None is a file that is not there."""
+    """Return what the files say, given by their names; None is a file that is not there. It is not to be changed."""
+    return _read(tuple(files.items()))
+
+
+@functools.lru_cache(maxsize=4)  # planning and checking read the same two sets
+def _read(items: tuple[tuple[str, str | None], ...]) -> Configuration:
+    files = dict(items)
     configuration = Configuration()
     defaults: dict[str, dict[str, str]] = {"nodename": {}, "partitionname": {}}
-    for entry in entries(files, "slurm.conf", configuration.includes):
+    lines = {name: list(entries(files, name)) for name in READABLE}
+    were_read = set(READABLE)
+    for name in READABLE:
+        were_read.update(entry.file for entry in lines[name])
+        configuration.includes.extend(entry.include for entry in lines[name] if entry.include)
+        lines[name] = [entry for entry in lines[name] if not entry.include]
+    for entry in lines["slurm.conf"]:
         _add(configuration, entry, defaults)
-    for entry in entries(files, "cgroup.conf"):
-        for name, value in entry.pairs:
-            configuration.names.setdefault(name.lower(), name)
-            configuration.cgroup.setdefault(name.lower(), []).append(value)
-    configuration.gres = list(entries(files, "gres.conf"))
-    configuration.topology = list(entries(files, "topology.conf"))
+    for entry in lines["cgroup.conf"]:
+        for parameter, value in entry.pairs:
+            configuration.names.setdefault(parameter.lower(), parameter)
+            configuration.cgroup.setdefault(parameter.lower(), []).append(value)
+    configuration.gres, configuration.topology = lines["gres.conf"], lines["topology.conf"]
     for name, text in files.items():
-        if name not in READABLE and text is not None:
+        if name not in were_read and text is not None:
             configuration.others[name] = text
     return configuration
 
 
-def entries(files: Mapping[str, str | None], name: str, outside: list[str] | None = None) -> Iterator[Entry]:
-    """Yield the lines of a file, with those of the files of the set that it includes; others are noted in outside.
+def entries(files: Mapping[str, str | None], name: str, within: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """Yield the lines of a file, with those of the files of the set that it includes; other includes as they are.
 
-    Raises SlurmParameterError for a line that is not made of pairs.
+    Raises SlurmParameterError for a line that is not made of pairs, and for a file that includes itself.
     """
-    text = files.get(name) or ""
+    for entry in _parsed(name, files.get(name) or ""):
+        if entry.include in (name, *within):
+            raise SlurmParameterError(f"{entry.where}: {entry.include} includes itself")
+        if entry.include and files.get(entry.include) is not None:
+            yield from entries(files, entry.include, (name, *within))
+        else:
+            yield entry
+
+
+@functools.lru_cache(maxsize=16)  # planning, checking and trying read the same few texts
+def _parsed(name: str, text: str) -> tuple[Entry, ...]:
+    found: list[Entry] = []
     for number, line in _lines(text):
         include = _INCLUDE.match(line)
         if include:
-            if include.group(1) in files and include.group(1) != name:
-                yield from entries(files, include.group(1), outside)
-            elif outside is not None:
-                outside.append(include.group(1))
+            found.append(Entry(name, number, include=include.group(1)))
             continue
         pairs: list[tuple[str, str]] = []
         end = 0
-        for match in iter(lambda: _PAIR.match(line, end), None):  # noqa: B023  # both are this round's
+        while match := _PAIR.match(line, end):
             pairs.append((match.group(1), match.group(2) if match.group(3) is None else match.group(3)))
             end = match.end()
-        if line[end:].strip() or not pairs:
-            raise SlurmParameterError(f"{name}: line {number} cannot be read from {line[end:].strip()!r} on")
-        yield Entry(f"{name}: line {number}", tuple(pairs))
+        left = line[end:].strip(_BLANKS)
+        if left or not pairs:
+            raise SlurmParameterError(f"{name}: line {number} cannot be read from {left!r} on")
+        found.append(Entry(name, number, tuple(pairs)))
+    return tuple(found)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines without comments, those that end in a backslash joined with the next."""
+    """Yield the lines without comments and escapes, those that end in a backslash joined with the next."""
     joined, first = "", 0
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = _COMMENT.sub("", raw).rstrip()
+    for number, raw in enumerate(text.split("\n"), start=1):
+        match = _BEFORE_COMMENT.match(raw) if "#" in raw else None
+        line = (match.group() if match else raw).rstrip(_BLANKS)
         first = first or number
-        if line.endswith("\\"):
-            joined += line[:-1] + " "
+        if (len(line) - len(line.rstrip("\\"))) % 2:
+            joined += line[:-1]
             continue
-        if (joined + line).strip():
-            yield first, joined + line
+        if joined or line:
+            yield from _unescaped(first, joined + line)
         joined, first = "", 0
-    if joined.strip():
-        yield first, joined
+    yield from _unescaped(first, joined)
+
+
+def _unescaped(number: int, line: str) -> Iterator[tuple[int, str]]:
+    if "\\" in line:
+        line = _ESCAPED.sub(r"\1", line)
+    if line.strip(_BLANKS):
+        yield number, line
+
+
+def _quoted(value: str) -> str:
+    escaped = _TO_BE_ESCAPED.sub(r"\\\1", value)
+    return f'"{escaped}"' if not value or any(map(str.isspace, value)) else escaped
 
 
 def _add(configuration: Configuration, entry: Entry, defaults: dict[str, dict[str, str]]) -> None:
     key, name = entry.key, entry.pairs[0][1]
     if key in defaults and name.upper() == "DEFAULT":
-        defaults[key].update(entry.attributes)
+        defaults[key].update(_node_attributes(entry) if key == "nodename" else entry.attributes)
     elif key == "nodename":
-        for node, attributes in _nodes(name, {**defaults[key], **entry.attributes}, entry.where):
-            if node in configuration.nodes:
-                configuration.twice.append(f"node {node}")
-            configuration.nodes[node] = attributes
+        _add_nodes(configuration, entry, {**defaults[key], **_node_attributes(entry)})
     elif key == "partitionname":
         for partition in name.split(","):
             if partition in configuration.partitions:
@@ -144,23 +202,39 @@ def _add(configuration: Configuration, entry: Entry, defaults: dict[str, dict[st
         configuration.nodesets[name] = entry.attributes
     elif key == "downnodes":
         configuration.down.append(entry)
+    elif key in _LINES:
+        configuration.lines.append(entry)
     else:
         for written, value in entry.pairs:
             configuration.names.setdefault(written.lower(), written)
             configuration.parameters.setdefault(written.lower(), []).append(value)
 
 
-def _nodes(names: str, attributes: dict[str, str], where: str) -> Iterator[tuple[str, Attributes]]:
-    """Yield the nodes of a line. Those of its values that name several belong to the nodes one by one."""
+def _node_attributes(entry: Entry) -> dict[str, str]:
+    return {_SAME.get(name, name): value for name, value in entry.attributes.items()}
+
+
+def _add_nodes(configuration: Configuration, entry: Entry, attributes: dict[str, str]) -> None:
+    """Add the nodes of a line. Those of its values that name several belong to the nodes one by one."""
     try:
-        nodes = expand(names)
-        several = [key for key in _ALIGNED if "[" in attributes.get(key, "") or "," in attributes.get(key, "")]
+        nodes = expand(entry.pairs[0][1])
+        several = [key for key in ALIGNED if "[" in attributes.get(key, "") or "," in attributes.get(key, "")]
         aligned = {key: expand(attributes[key]) for key in several}
     except HpcopsError as error:
-        raise SlurmParameterError(f"{where}: {error}") from error
+        raise SlurmParameterError(f"{entry.where}: {error}") from error
+    for key, values in aligned.items():
+        if len(values) == 1:
+            aligned[key] = values * len(nodes)
+        elif len(values) != len(nodes):
+            configuration.uneven.append(
+                f"{entry.where}: {ALIGNED[key]} has {len(values)} values for {len(nodes)} nodes"
+            )
+            aligned[key] = [attributes[key]] * len(nodes)
     for position, node in enumerate(nodes):
-        own = {key: values[position] for key, values in aligned.items() if len(values) == len(nodes)}
-        yield node, {**attributes, **own} if own else attributes
+        if node in configuration.nodes:
+            configuration.twice.append(f"node {node}")
+        own = {key: values[position] for key, values in aligned.items()}
+        configuration.nodes[node] = {**attributes, **own} if own else attributes
 
 
 def members(text: str, configuration: Configuration) -> list[str]:
@@ -175,8 +249,8 @@ def members(text: str, configuration: Configuration) -> list[str]:
                 names.extend(
                     configuration.nodes if attributes["nodes"].upper() == "ALL" else expand(attributes["nodes"])
                 )
-            if attributes.get("features"):
-                wanted = attributes["features"]
+            if attributes.get("feature"):
+                wanted = attributes["feature"]
                 names.extend(
                     node for node, own in configuration.nodes.items() if wanted in own.get("features", "").split(",")
                 )
@@ -188,7 +262,7 @@ def members(text: str, configuration: Configuration) -> list[str]:
 def partition_nodes(configuration: Configuration, partition: str) -> list[str]:
     """Return the nodes of a partition."""
     text = configuration.partitions[partition].get("nodes", "")
-    return members(text, configuration) if text.strip('"') else []
+    return members(text, configuration) if text else []
 
 
 def words(text: str) -> list[str]:

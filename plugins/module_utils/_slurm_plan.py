@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import SlurmParameterError
-from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import fold
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
+from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand, fold, fold_ordered
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import (
+    ALIGNED,
     REPEATED,
     Attributes,
     Configuration,
@@ -21,7 +22,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import
     read,
 )
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import schema, short_release
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import checksum
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import Files, checksum, digest
 
 FORMAT = 1
 # What a change takes, from the least to the most disruptive.
@@ -56,11 +57,13 @@ class Change:
     @property
     def text(self) -> str:
         """The change as a line for people."""
-        what = self.name if self.kind == "parameter" else f"{self.kind} {self.name}"
+        what = {"parameter": self.name, "file": "the file"}.get(self.kind, f"{self.kind} {self.name}")
         if self.before is None:
-            change = f"added{': ' + self.after if self.after else ''}"
+            change = f"added{': ' + self.after if self.after and self.kind != 'file' else ''}"
         elif self.after is None:
             change = f"removed{' (was ' + self.before + ')' if self.kind == 'parameter' else ''}"
+        elif self.kind == "file":
+            change = "changed"
         else:
             change = f"{self.before or '(nothing)'} -> {self.after or '(nothing)'}"
         needs = [self.action.replace("_", " ") + (f" on {self.slurmd}" if self.slurmd else "")]
@@ -207,15 +210,13 @@ def make_plan(before: Mapping[str, str | None], after: Mapping[str, str | None],
     table = Table(release)
     changes: list[Change] = []
     if before.get("slurm.conf") is None:
-        files = [name for name, text in after.items() if text is not None]
-        changes = [Change(name, "file", name, None, "", "none", "", "") for name in files]
+        changes = list(_files({}, after, Effect("none")))
     elif dict(before) != dict(after):
         new = read(after)
         try:
             changes = list(_changes(read(before), new, table))
-        except SlurmParameterError:  # what is there cannot be read, so nobody knows what runs
-            files = [name for name in after if before.get(name) != after[name]]
-            changes = [Change(name, "file", name, "", "", "restart_slurmctld", "", "") for name in files]
+        except HpcopsError:  # what is there cannot be read, so nobody knows what runs
+            changes = list(_files(before, after, _RESTART))
     return Plan(checksum(before), checksum(after), changes)
 
 
@@ -239,18 +240,26 @@ def _changes(before: Configuration, after: Configuration, table: Table) -> Itera
     yield from _node_changes(before, after, table)
     yield from _named(table, "nodeset", before.nodesets, after.nodesets, lambda _new: Effect())
     yield from _partition_changes(before, after, table)
-    yield from _lines("slurm.conf", "line", before.down, after.down, lambda _name: Effect())
+    yield from _lines(
+        "slurm.conf", "line", [*before.down, *before.lines], [*after.down, *after.lines], lambda _name: Effect()
+    )
     yield from _parameters("cgroup.conf", before.cgroup, after.cgroup, after.names | before.names, table.cgroup)
     yield from _lines("gres.conf", "line", before.gres, after.gres, table.gres)
     yield from _lines("topology.conf", "line", before.topology, after.topology, lambda _name: Effect())
-    for name in sorted(before.others.keys() | after.others.keys()):
-        old, new = before.others.get(name), after.others.get(name)
-        if old != new:
-            yield _change(name, "file", name, None if old is None else "", None if new is None else "", Effect())
+    yield from _files(before.others, after.others, Effect())
 
 
 def _change(file: str, kind: str, name: str, before: str | None, after: str | None, effect: Effect) -> Change:
     return Change(file, kind, name, before, after, effect.action, effect.slurmd, effect.jobs)
+
+
+def _files(before: Files, after: Files, effect: Effect) -> Iterator[Change]:
+    """Yield the changes of whole files, which have checksums for values."""
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            sums = [None if text is None else digest(text) for text in (old, new)]
+            yield _change(name, "file", name, sums[0], sums[1], effect)
 
 
 def _parameters(
@@ -274,6 +283,7 @@ def _value(key: str, values: list[str] | None) -> str | None:
 
 def _node_changes(before: Configuration, after: Configuration, table: Table) -> Iterator[Change]:
     """Yield the changes of nodes, those that change alike together."""
+    differences: dict[str, tuple[Attributes | None, Attributes | None]] = {}
     alike: dict[tuple[Any, Any], list[str]] = {}
     for name in {**before.nodes, **after.nodes}:
         old, new = before.nodes.get(name), after.nodes.get(name)
@@ -281,12 +291,11 @@ def _node_changes(before: Configuration, after: Configuration, table: Table) -> 
             continue
         if old is not None and new is not None:
             old, new = _differing(old, new)
-        key = (None if old is None else tuple(old.items()), None if new is None else tuple(new.items()))
-        alike.setdefault(key, []).append(name)
-    for (old_items, new_items), nodes in sorted(alike.items(), key=lambda pair: pair[1][0]):
-        old = None if old_items is None else dict(old_items)
-        new = None if new_items is None else dict(new_items)
-        names = fold(nodes)
+        differences[name] = old, new
+        alike.setdefault((_common(old), _common(new)), []).append(name)
+    for names in sorted(map(fold, alike.values())):
+        several = [differences[name] for name in expand(names)]
+        old, new = _together([old for old, _new in several]), _together([new for _old, new in several])
         yield _change(
             "slurm.conf",
             "node",
@@ -297,11 +306,40 @@ def _node_changes(before: Configuration, after: Configuration, table: Table) -> 
         )
 
 
+def _common(attributes: Attributes | None) -> tuple[tuple[str, str], ...] | None:
+    """Return what nodes that change alike have in common: their addresses differ."""
+    if attributes is None:
+        return None
+    return tuple(sorted((key, "" if key in ALIGNED else value) for key, value in attributes.items()))
+
+
+def _together(several: Sequence[Attributes | None]) -> Attributes | None:
+    """Return the attributes of nodes that have them in common, with all of their addresses."""
+    first = several[0]
+    if first is None:
+        return None
+    return {
+        key: _aligned([each[key] for each in several if each is not None]) if key in ALIGNED else value
+        for key, value in first.items()
+    }
+
+
+def _aligned(values: Sequence[str]) -> str:
+    if len(set(values)) == 1:
+        return values[0]
+    try:
+        return fold_ordered(values)
+    except HpcopsError:
+        return ",".join(values)
+
+
 def _partition_changes(before: Configuration, after: Configuration, table: Table) -> Iterator[Change]:
     yield from _named(table, "partition", before.partitions, after.partitions, table.partition)
     # A partition may lose nodes without a change of its own line: by a node set, or by ALL. Nodes that go are changes
     # themselves; those that stay elsewhere are not.
-    for name in before.partitions.keys() & after.partitions.keys():
+    for name in before.partitions:
+        if name not in after.partitions:
+            continue
         old, new = partition_nodes(before, name), set(partition_nodes(after, name))
         lost = [node for node in old if node not in new and node in after.nodes]
         if lost:
@@ -331,12 +369,12 @@ def _lines(file: str, kind: str, before: Iterable[Entry], after: Iterable[Entry]
         if line in old and line in new:
             continue
         entry = old.get(line) or new[line]
-        nodes = dict(entry.pairs[:1]).get("NodeName", "")
+        nodes = entry.pairs[0][1] if entry.key == "nodename" else ""
         yield _change(file, kind, line, "" if line in old else None, "" if line in new else None, effect(nodes))
 
 
 def _line(entry: Entry) -> str:
-    first, *rest = [f"{name}={value}" for name, value in entry.pairs]
+    first, *rest = entry.text_pairs
     return " ".join([first, *sorted(rest)])
 
 

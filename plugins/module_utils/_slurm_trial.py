@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import Entry, entries
 
@@ -18,6 +19,7 @@ _LEFT_OUT = frozenset(
         "backupcontroller",
         "controladdr",
         "controlmachine",
+        "slurmctldaddr",
         "slurmctldhost",
         "slurmctldlogfile",
         "slurmctldpidfile",
@@ -28,15 +30,19 @@ _LEFT_OUT = frozenset(
     )
 )
 _LEFT_OUT_PREFIXES = ("accountingstorage", "jobcomp")
-_HARMLESS = {"resumeprogram": "/bin/true", "suspendprogram": "/bin/true", "resumefailprogram": "/bin/true"}
+# The last is that of a PowerAction.
+_HARMLESS = dict.fromkeys(("resumeprogram", "suspendprogram", "resumefailprogram", "program"), "/bin/true")
 
 
 def trial_text(files: Mapping[str, str | None]) -> str:
-    """Return the text, with included files in it; SlurmctldHost and the trial's own paths are yet to be added."""
-    return "".join(f"{line}\n" for entry in entries(files, "slurm.conf") for line in _line(entry))
+    """Return the text, with the set's included files in it; SlurmctldHost and the trial's own paths are yet to be added."""
+    lines = [_line(entry).text for entry in entries(files, "slurm.conf")]
+    return "".join(f"{line}\n" for line in lines if line)
 
 
-def _line(entry: Entry) -> Iterator[str]:
+def _line(entry: Entry) -> Entry:
+    if entry.include:
+        return entry
     pairs = list(entry.pairs)
     if entry.key == "nodename":
         if pairs[0][1].upper() != "DEFAULT":
@@ -46,11 +52,7 @@ def _line(entry: Entry) -> Iterator[str]:
         pairs = [(name, value) for name, value in pairs if name.lower() != "qos"]  # known to the database alone
     else:
         pairs = [(name, _HARMLESS.get(name.lower(), value)) for name, value in pairs if not _is_left_out(name.lower())]
-    if pairs:
-        yield " ".join(
-            f'{name}="{value}"' if not value or any(map(str.isspace, value)) else f"{name}={value}"
-            for name, value in pairs
-        )
+    return replace(entry, pairs=tuple(pairs))
 
 
 def _is_left_out(name: str) -> bool:
