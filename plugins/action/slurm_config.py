@@ -101,8 +101,11 @@ def wanted_files(arguments: Mapping[str, Any]) -> dict[str, str | None]:
     if not isinstance(absent, (list, tuple)):
         raise AnsibleActionFail("absent must be a list of names")
     for name in (*files, *absent):
-        if not isinstance(name, str) or "/" in name or name.startswith("."):
+        if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
             raise AnsibleActionFail(f"files: {name!r} is not the name of a file in the directory")
+    for name in absent:
+        if name in files:
+            raise AnsibleActionFail(f"{name} is both in files and in absent; leave one out")
     return {**{name: str(text) for name, text in files.items()}, **dict.fromkeys(absent)}
 
 
