@@ -23,7 +23,7 @@ _BLANKS = " \t\r\f\v"
 # A backslash takes the meaning of the character after it; at a line's end, that of the end.
 _BEFORE_COMMENT = re.compile(r"(?:[^\\#]|\\.|\\\Z)*")
 _ESCAPED = re.compile(r"\\(.?)")
-_TO_BE_ESCAPED = re.compile(r"([\\#])")
+_BLANK = re.compile(r"\s")
 # Spellings of one parameter of a node.
 _SAME = {"procs": "cpus", "feature": "features"}
 # Values that belong to the names of a line one by one.
@@ -147,16 +147,41 @@ def _parsed(name: str, text: str) -> tuple[Entry, ...]:
         if include:
             found.append(Entry(name, number, include=include.group(1)))
             continue
-        pairs: list[tuple[str, str]] = []
-        end = 0
-        while match := _PAIR.match(line, end):
-            pairs.append((match.group(1), match.group(2) if match.group(3) is None else match.group(3)))
-            end = match.end()
-        left = line[end:].strip(_BLANKS)
-        if left or not pairs:
-            raise SlurmParameterError(f"{name}: line {number} cannot be read from {left!r} on")
-        found.append(Entry(name, number, tuple(pairs)))
+        found.append(Entry(name, number, _plain_pairs(line) or _pairs(line, f"{name}: line {number}")))
     return tuple(found)
+
+
+def _pairs(line: str, where: str) -> tuple[tuple[str, str], ...]:
+    pairs: list[tuple[str, str]] = []
+    end = 0
+    while match := _PAIR.match(line, end):
+        pairs.append((match.group(1), match.group(2) if match.group(3) is None else match.group(3)))
+        end = match.end()
+    left = line[end:].strip(_BLANKS)
+    if left or not pairs:
+        raise SlurmParameterError(f"{where} cannot be read from {left!r} on")
+    return tuple(pairs)
+
+
+def _plain_pairs(line: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a line that has nothing special, or none: most of a long file is such lines, and much alike."""
+    if '"' in line or not (line.isascii() and line.isprintable()):
+        return ()
+    pairs = tuple(map(_plain_pair, line.split()))
+    return () if ("", "") in pairs else pairs
+
+
+@functools.lru_cache(maxsize=65536)
+def _plain_pair(text: str) -> tuple[str, str]:
+    key, _equals, value = text.partition("=")
+    return (key, value) if value and key.isidentifier() else ("", "")
+
+
+def forget() -> None:
+    """Read everything anew from now on."""
+    _read.cache_clear()
+    _parsed.cache_clear()
+    _plain_pair.cache_clear()
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -183,8 +208,8 @@ def _unescaped(number: int, line: str) -> Iterator[tuple[int, str]]:
 
 
 def _quoted(value: str) -> str:
-    escaped = _TO_BE_ESCAPED.sub(r"\\\1", value)
-    return f'"{escaped}"' if not value or any(map(str.isspace, value)) else escaped
+    escaped = value.replace("\\", "\\\\").replace("#", "\\#")
+    return escaped if value and not _BLANK.search(value) else f'"{escaped}"'
 
 
 def _add(configuration: Configuration, entry: Entry, defaults: dict[str, dict[str, str]]) -> None:

@@ -1,11 +1,12 @@
 # Copyright (c) 2026 hpcops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Slurm filters cost at 10,000 nodes, beside plain Jinja loops over the same data in the same run.
+"""What the Slurm filters and the planning of a change cost at 10,000 nodes, beside plain Jinja loops over the same data.
 
 usage: python tests/bench/bench_filters.py [NODES]
 
-Prints a line for each figure: what, value, unit, the floor's value, and how many times the floor it is.
+Prints a line for each figure: what, value, unit, the floor's value, and how many times the floor it is. Memory is the most
+that Python's allocations took at one time beyond what was there before (tracemalloc), measured in a run of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from jinja2 import Environment
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "24.11"
 PARTITIONS = 20
+ADDED = 100
 ROUNDS = 3
 # What a template does that knows nothing of folding: a line for each node, a list of names for each partition.
 FLOOR = Environment().from_string(
@@ -117,6 +120,29 @@ def best(function: Callable[..., Any], *arguments: Any, rounds: int = ROUNDS) ->
     return min(times)
 
 
+def peak(function: Callable[..., Any], *arguments: Any) -> float:
+    """Return how much memory the function took at most, in MiB."""
+    tracemalloc.start()
+    try:
+        function(*arguments)
+        return tracemalloc.get_traced_memory()[1] / 1024 / 1024
+    finally:
+        tracemalloc.stop()
+
+
+def plan_change(before: str, after: str) -> None:
+    """Do what the control machine does of a change, as in a process that has not read anything yet."""
+    module_utils = "ansible_collections.hpcops.cluster.plugins.module_utils"
+    plan, rules, trial, files = (
+        importlib.import_module(f"{module_utils}._slurm_{name}") for name in ("plan", "rules", "trial", "files")
+    )
+    files.forget()
+    sets = {"slurm.conf": before}, {"slurm.conf": after}
+    assert plan.make_plan(*sets, RELEASE).changes
+    assert not rules.problems(sets[1], RELEASE, sets[0])
+    assert trial.trial_text(sets[1])
+
+
 def report(what: str, value: float, floor: float, unit: str = "s") -> None:
     """Print one figure beside its floor."""
     print(f"{what:<66} {value:9.3f} {unit:<5} floor {floor:9.3f} {unit:<5} ratio {value / floor:6.2f}", flush=True)
@@ -137,12 +163,13 @@ def main() -> None:
         ("addresses in the order of the names", lambda number: f"10.1.{number // 250}.{number % 250}"),
         ("addresses in no order", lambda number: f"10.{number * 7 % 251}.{number * 31 % 241}.{number % 239}"),
     ):
-        hostvars = plain_data(count, address)
-        hosts = list(hostvars)
+        hostvars = plain_data(count + ADDED, address)
+        more = list(hostvars)
+        hosts = more[:count]
         lines = slurm_nodes(hosts, hostvars, RELEASE)
         parts = partitions(hosts)
         data = {"hosts": hosts, "hostvars": hostvars, "partitions": parts}
-        params = {"ClusterName": "demo", "SlurmctldHost": ["ctl1", "ctl2"]}
+        params = {"ClusterName": "demo", "SlurmctldHost": ["ctl1", "ctl2"], "GresTypes": ["gpu"]}
         text = slurm_conf(params, RELEASE, lines=[*lines, *parts])
         floor = best(FLOOR.render, data)
         nodes = best(slurm_nodes, hosts, hostvars, RELEASE)
@@ -151,6 +178,18 @@ def main() -> None:
         report(f"slurm_conf, {len(lines)} node lines, {PARTITIONS} partitions", conf, floor)
         report("  both together", nodes + conf, floor)
         report("  size of the text", len(text) / 1024, len(FLOOR.render(data)) / 1024, "KiB")
+        floor_peak = peak(FLOOR.render, data)
+        report("  peak memory of slurm_nodes", peak(slurm_nodes, hosts, hostvars, RELEASE), floor_peak, "MiB")
+        conf_peak = peak(slurm_conf, params, RELEASE, "slurm.conf", None, [*lines, *parts])
+        report("  peak memory of slurm_conf", conf_peak, floor_peak, "MiB")
+        other = [{**parts[0], "MaxTime": "2-0"}, *parts[1:]]
+        added = slurm_nodes(more, hostvars, RELEASE)
+        for change, after in (
+            ("one partition", slurm_conf(params, RELEASE, lines=[*lines, *other])),
+            (f"{ADDED} nodes more", slurm_conf(params, RELEASE, lines=[*added, *parts])),
+        ):
+            report(f"  plan and check: {change}", best(plan_change, text, after), floor)
+            report("    peak memory", peak(plan_change, text, after), floor_peak, "MiB")
 
     names = [f"c{number:05d}" for number in range(count)]
     folded = fold(names)
