@@ -63,12 +63,8 @@ class Entry:
         return {key.lower(): value for key, value in self.pairs}.get(name.lower(), "")
 
     @property
-    def text(self) -> str:
-        """The line as the parser reads it back."""
-        return f"Include {self.include}" if self.include else " ".join(self.text_pairs)
-
-    @property
-    def text_pairs(self) -> list[str]:
+    def written(self) -> list[str]:
+        """The pairs as the parser reads them back."""
         return [f"{name}={_quoted(value)}" for name, value in self.pairs]
 
 

@@ -210,7 +210,7 @@ def make_plan(before: Mapping[str, str | None], after: Mapping[str, str | None],
     table = Table(release)
     changes: list[Change] = []
     if before.get("slurm.conf") is None:
-        changes = list(_files({}, after, Effect("none")))
+        changes = list(_files(before, after, Effect("none")))
     elif dict(before) != dict(after):
         new = read(after)
         try:
@@ -374,7 +374,7 @@ def _lines(file: str, kind: str, before: Iterable[Entry], after: Iterable[Entry]
 
 
 def _line(entry: Entry) -> str:
-    first, *rest = entry.text_pairs
+    first, *rest = entry.written
     return " ".join([first, *sorted(rest)])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import Entry, entries
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import Entry, entries, read
 
 # The only address there is in the trial's network; no name has to be resolved for it.
 ADDRESS = "192.0.2.1"
@@ -35,14 +35,17 @@ _HARMLESS = dict.fromkeys(("resumeprogram", "suspendprogram", "resumefailprogram
 
 
 def trial_text(files: Mapping[str, str | None]) -> str:
-    """Return the text, with the set's included files in it; SlurmctldHost and the trial's own paths are yet to be added."""
-    lines = [_line(entry).text for entry in entries(files, "slurm.conf")]
+    """Return the text, with the set's included files in it; SlurmctldHost and the trial's own paths are yet to be added.
+
+    There is none where a file outside the set is included: what it has of nodes and controllers cannot be left out.
+    """
+    if read(files).includes:
+        return ""
+    lines = [_line(entry) for entry in entries(files, "slurm.conf") if not entry.include]
     return "".join(f"{line}\n" for line in lines if line)
 
 
-def _line(entry: Entry) -> Entry:
-    if entry.include:
-        return entry
+def _line(entry: Entry) -> str:
     pairs = list(entry.pairs)
     if entry.key == "nodename":
         if pairs[0][1].upper() != "DEFAULT":
@@ -52,7 +55,7 @@ def _line(entry: Entry) -> Entry:
         pairs = [(name, value) for name, value in pairs if name.lower() != "qos"]  # known to the database alone
     else:
         pairs = [(name, _HARMLESS.get(name.lower(), value)) for name, value in pairs if not _is_left_out(name.lower())]
-    return replace(entry, pairs=tuple(pairs))
+    return " ".join(replace(entry, pairs=tuple(pairs)).written)
 
 
 def _is_left_out(name: str) -> bool:

@@ -59,7 +59,7 @@ options:
   trial:
     description:
       - Whether the trial boot is part of the check. It needs the capabilities SYS_ADMIN and NET_ADMIN, and is left out with a
-        warning where it cannot be had.
+        warning where it cannot be had, or where C(slurm.conf) includes a file that is none of O(files).
     type: bool
     default: true
   service:
@@ -214,6 +214,9 @@ class Candidate:
 
     def boot(self) -> str:
         """Return what the installed slurmctld says against it when it starts with it, in a network of its own."""
+        if not self.plan["trial"]:
+            self.module.warn("No trial boot was made: slurm.conf includes a file that is none of the given ones.")
+            return ""
         host, user = platform.node().partition(".")[0], self.plan["user"]
         own = os.path.join(self.path, "trial")
         os.mkdir(own)

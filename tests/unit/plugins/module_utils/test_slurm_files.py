@@ -118,7 +118,7 @@ def test_what_is_rendered_is_read_back(values: list[str], attributes: dict[str, 
 def test_a_line_is_written_as_it_was_read(values: list[str]) -> None:
     text = render({"Prolog": values}, release="24.11")
     found = list(entries({"slurm.conf": text}, "slurm.conf"))
-    assert [list(entry.pairs) for entry in found] == lines("\n".join(entry.text for entry in found))
+    assert [list(entry.pairs) for entry in found] == lines("\n".join(" ".join(entry.written) for entry in found))
 
 
 def test_names_of_parameters_are_the_same_in_any_case_and_the_last_value_counts() -> None:

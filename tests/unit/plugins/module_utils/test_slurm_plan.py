@@ -332,6 +332,7 @@ def test_the_plan_takes_what_the_most_disruptive_of_its_changes_takes() -> None:
 def test_a_first_set_needs_nothing_to_become_active(before: Files) -> None:
     plan = plan_to({"cgroup.conf": "", "slurm.conf": BASE, "gres.conf": None}, before=before)
     assert {change.name for change in plan.changes} == {"cgroup.conf", "slurm.conf"}
+    assert all(change.kind == "file" for change in plan.changes)
     assert (plan.action, plan.slurmd) == ("none", "")
 
 

@@ -45,9 +45,14 @@ def test_what_reaches_beyond_the_trial_is_left_out(text: str, expected: str) -> 
     assert trial(text) == expected
 
 
-def test_included_files_of_the_set_are_in_the_text_and_others_stay_included() -> None:
-    text = trial("Include a.conf\nInclude /site/b.conf\nInclude c.conf\n", **{"a.conf": "NodeName=c1\n"})
-    assert text == f"NodeName=c1 NodeAddr={ADDRESS}\nInclude /site/b.conf\nInclude c.conf\n"
+def test_included_files_of_the_set_are_in_the_text() -> None:
+    assert trial("Include a.conf\nKillWait=1", **{"a.conf": "NodeName=c1\n"}) == (
+        f"NodeName=c1 NodeAddr={ADDRESS}\nKillWait=1\n"
+    )
+
+
+def test_there_is_no_trial_with_a_file_that_is_not_known() -> None:
+    assert trial("ClusterName=demo\nInclude /site/b.conf\n") == ""
 
 
 values = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters='"'), min_size=1)
