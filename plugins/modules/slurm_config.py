@@ -121,7 +121,7 @@ restart_slurmd:
   sample: c[1-4]
 plan:
   description:
-    - The differences and what they take. RV(plan.before) and RV(plan.after) are checksums of the sets.
+    - The differences and what they take. C(before) and C(after) of RV(plan) are checksums of the sets.
     - Of each change it has the file, the kind (V(parameter), V(node), V(nodeset), V(partition), V(line) or V(file)), the name, and the
       values before and after (of a file a checksum), null where it comes or goes.
     - What a change takes is its action, V(none), V(reconfigure), V(restart_slurmctld) or V(restart_slurmd), with the nodes whose slurmd

@@ -36,7 +36,7 @@ class Action(ActionModule):
 
     def _low_level_execute_command(self, cmd: str, **_more: Any) -> dict[str, Any]:
         self.questions += 1
-        done = subprocess.run(["/bin/sh", "-c", cmd], capture_output=True, text=True)
+        done = subprocess.run(["/bin/sh", "-c", cmd], capture_output=True, text=True, check=False)
         return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
     def _execute_module(self, module_args: dict[str, Any], **_more: Any) -> dict[str, Any]:
