@@ -18,7 +18,6 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import
     Attributes,
     Configuration,
     Entry,
-    partition_nodes,
     read,
 )
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import schema, short_release
@@ -121,6 +120,8 @@ _PARAMETERS_OLD: Mapping[str, Effect] = {
 }
 # Attributes of a node that do not change what it has.
 _NODE_SOFT = frozenset(("features", "weight", "state", "reason", "nodeaddr", "nodehostname", "bcastaddr", "comment"))
+# Attributes whose change makes the controller abort the jobs on the node: its shape, and what a GRES is counted by.
+_NODE_SHAPE = frozenset(("cpus", "boards", "sockets", "socketsperboard", "corespersocket", "threadspercore", "gres"))
 _CGROUP_OLD: Mapping[str, Effect] = {"cgroupplugin": _ALL_RESTART}
 _CGROUP: Mapping[str, Effect] = {"cgroupslice": _ALL_RESTART_IDLE}
 
@@ -142,15 +143,17 @@ class Table:
 
     def nodes(self, names: str, before: Attributes | None, after: Attributes | None) -> Effect:
         """Return what it takes that these nodes come, go, or change in the given attributes."""
-        jobs = "nodes" if after is None else ""
-        hard = before is None or after is None or not _NODE_SOFT.issuperset(before.keys() | after.keys())
-        if self.old and hard:
+        if before is None or after is None:
+            jobs = "nodes" if after is None else ""
+            changed = None
+        else:
+            changed = before.keys() | after.keys()
+            jobs = "nodes" if not _NODE_SHAPE.isdisjoint(changed) else ""
+        if self.old and (changed is None or not changed <= _NODE_SOFT):
             # "All slurmd daemons must know each node in the system to forward messages."
-            return Effect("restart_slurmd", slurmd=ALL, jobs=jobs or ("nodes" if before is not None else ""))
-        if before is not None and after is not None and "port" in before.keys() | after.keys():
-            return Effect("restart_slurmd", slurmd=names)
-        if before is not None and after is not None and hard:
-            jobs = "nodes"
+            return Effect("restart_slurmd", slurmd=ALL, jobs=jobs)
+        if changed is not None and "port" in changed:
+            return Effect("restart_slurmd", slurmd=names, jobs=jobs)
         return Effect(jobs=jobs)
 
     def partition(self, after: Attributes | None) -> Effect:
@@ -215,6 +218,7 @@ def make_plan(before: Mapping[str, str | None], after: Mapping[str, str | None],
         new = read(after)
         try:
             changes = list(_changes(read(before), new, table))
+            changes += _wording(before, after, {change.file for change in changes})
         except HpcopsError:  # what is there cannot be read, so nobody knows what runs
             changes = list(_files(before, after, _RESTART))
     return Plan(checksum(before), checksum(after), changes)
@@ -239,7 +243,7 @@ def _changes(before: Configuration, after: Configuration, table: Table) -> Itera
     )
     yield from _node_changes(before, after, table)
     yield from _named(table, "nodeset", before.nodesets, after.nodesets, lambda _new: Effect())
-    yield from _partition_changes(before, after, table)
+    yield from _named(table, "partition", before.partitions, after.partitions, table.partition)
     yield from _lines(
         "slurm.conf", "line", [*before.down, *before.lines], [*after.down, *after.lines], lambda _name: Effect()
     )
@@ -247,6 +251,12 @@ def _changes(before: Configuration, after: Configuration, table: Table) -> Itera
     yield from _lines("gres.conf", "line", before.gres, after.gres, table.gres)
     yield from _lines("topology.conf", "line", before.topology, after.topology, lambda _name: Effect())
     yield from _files(before.others, after.others, Effect())
+
+
+def _wording(before: Files, after: Files, told: set[str]) -> Iterator[Change]:
+    """Yield the files that say the same in other words. Slurm compares its daemons' files word by word, comments too."""
+    names = [name for name in after if name not in told]
+    yield from _files({name: before.get(name) for name in names}, {name: after[name] for name in names}, Effect())
 
 
 def _change(file: str, kind: str, name: str, before: str | None, after: str | None, effect: Effect) -> Change:
@@ -331,22 +341,6 @@ def _aligned(values: Sequence[str]) -> str:
         return fold_ordered(values)
     except HpcopsError:
         return ",".join(values)
-
-
-def _partition_changes(before: Configuration, after: Configuration, table: Table) -> Iterator[Change]:
-    yield from _named(table, "partition", before.partitions, after.partitions, table.partition)
-    # A partition may lose nodes without a change of its own line: by a node set, or by ALL. Nodes that go are changes
-    # themselves; those that stay elsewhere are not.
-    for name in before.partitions:
-        if name not in after.partitions:
-            continue
-        old, new = partition_nodes(before, name), set(partition_nodes(after, name))
-        lost = [node for node in old if node not in new and node in after.nodes]
-        if lost:
-            nodes = fold(lost)
-            yield _change(
-                "slurm.conf", "node", nodes, f"in partition {name}", f"not in partition {name}", Effect(jobs="nodes")
-            )
 
 
 def _named(
