@@ -153,6 +153,20 @@ def test_node_with_a_running_job_is_not_taken_away_unless_forced(host: Host) -> 
     change().succeeded()
 
 
+def test_shape_of_a_node_does_not_change_under_a_job_and_what_does_leaves_it_alone(host: Host) -> None:
+    c1, c2 = {"NodeName": "c1", "CPUs": 2, "RealMemory": 1000}, {"NodeName": "c2", "CPUs": 2, "RealMemory": 1000}
+    apart = [
+        {"PartitionName": "main", "Nodes": ["c1"], "Default": True},
+        {"PartitionName": "first", "Nodes": ["c1", "c2"]},
+    ]
+    with job(host, "--nodelist=c2") as number:
+        refused = change(slurmctld_nodes=[c1, {**c2, "CPUs": 1}]).failed().failure
+        assert f"node c2: job {number} of root" in refused
+        change(slurmctld_nodes=[c1, {**c2, "RealMemory": 900}], slurmctld_partitions=apart).succeeded()
+        assert host.check_output(f"squeue --noheader --jobs={number} --format='%T %P'").strip() == "RUNNING main"
+        change().succeeded()
+
+
 def test_partition_with_a_waiting_job_is_not_taken_away(host: Host) -> None:
     number = host.check_output("sbatch --parsable --hold --partition=first --wrap=true").strip()
     try:
