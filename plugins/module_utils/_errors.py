@@ -20,3 +20,11 @@ class SlurmParameterError(HpcopsError):
 
 class NodeVariableError(HpcopsError):
     """A host's slurm_node_* variables do not make a node."""
+
+
+class SlurmNodeError(HpcopsError):
+    """Nodes that slurmctld does not know, or a reason or time that it could not be given."""
+
+
+class ControllerError(HpcopsError):
+    """slurmctld cannot be asked, or refuses a request."""
