@@ -32,7 +32,9 @@ _SUFFIXES = {
 _UNUSABLE = frozenset({"DRAIN", "FAIL", "INVALID_REG", "NOT_RESPONDING", "REBOOT_REQUESTED", "REBOOT_ISSUED"})
 _POWER_FLAGS = frozenset({"POWERED_DOWN", "POWERING_UP", "POWERING_DOWN", "POWER_DOWN", "POWER_UP"})
 _REASON = re.compile(r"\sReason=(.*?) \[(\S+?)@(\d{4}-\d\d-\d\dT[\d:]+|Unknown)\](?=\s|\Z)", re.DOTALL)
-# slurmctld writes what came of a reboot behind the reason that a node had before.
+# slurmctld writes what it does or finds behind the reason that a node had before, and keeps a reason after the node's return.
+_REMARK = " : "
+_HARMLESS_REMARKS = ("reboot ", "Not responding", "Node unexpectedly rebooted")
 _REBOOT_REMARKS = re.compile(r"(?:(?: : |\A)reboot [a-z ]+)+\Z")
 _TICKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/#-]*\Z")
 _ARGUMENT_CHARACTERS = 100_000  # Linux takes no argument of more than 128 KiB
@@ -97,8 +99,13 @@ class Node:
         return _REBOOT_REMARKS.sub("", self.reason)
 
     def belongs_to(self, ticket: str | None) -> bool:
-        """Whether the collection took it out of service, under this ticket."""
-        return (self.drained or self.down) and self.reason.startswith(f"{_mark(ticket)}: ")
+        """Whether the collection took it out of service, under this ticket, and Slurm has found nothing wrong since."""
+        if not self.reason.startswith(f"{_mark(ticket)}: "):
+            return False
+        remarks = self.reason.split(_REMARK)[1:]
+        if not all(remark.startswith(_HARMLESS_REMARKS) for remark in remarks):
+            return False
+        return self.drained or (self.down and bool(remarks) and remarks[-1].startswith("reboot "))
 
     def registered_after(self, moment: int) -> bool:
         """Whether it has booted since, and slurmctld has heard from it."""
@@ -225,7 +232,7 @@ def stored_reason(reason: str, ticket: str | None) -> str:
         )
     if not reason.strip() or re.search(r"[\x00-\x1f\x7f]", reason):
         raise SlurmNodeError("reason: it must be one line that says why, without control characters")
-    return f"{_mark(ticket)}: {reason.strip()}"
+    return f"{_mark(ticket)}: {reason.strip().replace(_REMARK, ': ')}"
 
 
 def _mark(ticket: str | None) -> str:
@@ -271,19 +278,22 @@ def _plan_drained(nodes: Mapping[str, Node], ticket: str | None, reason: str) ->
 
 def _plan_returned(state: str, nodes: Mapping[str, Node], ticket: str | None) -> Plan:
     """The way of both V(undrained) and V(resumed)."""
-    result, todo = Plan(), []
+    result = Plan()
+    down, other = [], []  # type: tuple[list[str], list[str]]
     for node in nodes.values():
         concerned = node.drained or (node.down and state == "resumed")
+        stays_down = node.down and state == "undrained"
         if node.base == "FUTURE" or (concerned and not node.belongs_to(ticket)):
             result.left_alone.append(node.name)
             continue
         if concerned:
-            todo.append(node.name)
-        if state == "resumed" or not node.down:
+            (down if stays_down else other).append(node.name)
+        if not stays_down:
             result.awaited.append(node.name)
-    _request(
-        result, todo, ("update",), ("State=RESUME" if state == "resumed" else "State=UNDRAIN",), prefix="NodeName="
-    )
+    # Slurm keeps the reason of a node in service, and adds to it when the node is lost: it must not look like ours then.
+    verb = "State=RESUME" if state == "resumed" else "State=UNDRAIN"
+    _request(result, other, ("update",), (verb, f"Reason=returned to service by {_mark(ticket)}"), prefix="NodeName=")
+    _request(result, down, ("update",), (verb,), prefix="NodeName=")
     return result
 
 

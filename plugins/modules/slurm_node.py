@@ -70,8 +70,10 @@ options:
     default: fail
   next_state:
     description:
-      - What a rebooted node is afterwards. V(resume) is in service, V(down) is DOWN until V(resumed), V(none) is as it was before,
-        so that a drain of the collection stays until V(undrained).
+      - What a rebooted node is afterwards. V(resume) is in service, V(down) is DOWN, V(none) is as it was before, so that a drain
+        of the collection stays until V(undrained).
+      - Where C(ReturnToService=2), as the role slurmctld sets it, a DOWN node returns to service as soon as
+        its slurmd registers again. To keep nodes out of service until they have been checked, drain them, and reboot with V(none).
     type: str
     choices: [resume, down, none]
     default: resume
@@ -251,6 +253,8 @@ class Change:
     def has_arrived(self, name: str, asked: int) -> bool:
         before, now = self.before[name], self.now.get(name)
         foreign = before.drained and not before.belongs_to(self.params["ticket"])
+        if before.rebooting:  # somebody has asked before
+            asked = (before.boot_time or 0) + 1
         return now is not None and arrived(
             self.params["state"], now, asked, self.params["next_state"], leave_drained=foreign
         )

@@ -21,6 +21,8 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_node_states 
 )
 
 OURS = "hpcops[CHG-7]: new kernel"
+AFTER_REBOOT = OURS + " : reboot issued : reboot complete"
+RETURNED = "Reason=returned to service by hpcops[CHG-7]"
 PRINTED = """\
 NodeName=c1 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 OS=Linux 6.1 #1 SMP @0  State=DOWN+DRAIN+REBOOT_ISSUED NextState=DOWN \
 Partitions=all,part  BootTime=2026-11-20T12:36:17 SlurmdStartTime=2026-11-20T12:36:17 AveWatts=0  \
@@ -87,14 +89,19 @@ def test_compound_states_are_understood(state: str, busy: bool, drained: bool, u
     ("state", "reason", "ticket", "ours"),
     [
         ("IDLE+DRAIN", OURS, "CHG-7", True),
-        ("DOWN", OURS + " : reboot issued : reboot complete", "CHG-7", True),
+        ("DOWN", AFTER_REBOOT, "CHG-7", True),
         ("IDLE+DRAIN", OURS, "CHG-70", False),
         ("IDLE+DRAIN", OURS, None, False),
         ("IDLE+DRAIN", "hpcops: new kernel", None, True),
         ("IDLE+DRAIN", "hpcops: new kernel", "CHG-7", False),
         ("IDLE+DRAIN", "fan", "CHG-7", False),
-        # A reason stays in slurmctld after the return to service.
+        # slurmctld keeps a reason after the return to service, and adds what happens later.
         ("IDLE", OURS, "CHG-7", False),
+        ("DOWN+NOT_RESPONDING", OURS + " : Not responding", "CHG-7", False),
+        ("DOWN", OURS, "CHG-7", False),
+        ("IDLE+DRAIN", OURS + " : Kill task failed", "CHG-7", False),
+        ("IDLE+DRAIN", OURS + " : Not responding", "CHG-7", True),
+        ("DOWN+DRAIN", OURS + " : reboot issued : reboot timed out", "CHG-7", True),
     ],
 )
 def test_a_drain_belongs_to_the_ticket_in_its_reason(state: str, reason: str, ticket: str | None, ours: bool) -> None:
@@ -107,20 +114,20 @@ def test_a_drain_belongs_to_the_ticket_in_its_reason(state: str, reason: str, ti
         ("drained", "IDLE", "", [f"update NodeName=c1 State=DRAIN Reason={OURS}"]),
         ("drained", "MIXED", "", [f"update NodeName=c1 State=DRAIN Reason={OURS}"]),
         ("drained", "IDLE+CLOUD+POWERED_DOWN", "", [f"update NodeName=c1 State=DRAIN Reason={OURS}"]),
-        ("drained", "DOWN", OURS, [f"update NodeName=c1 State=DRAIN Reason={OURS}"]),
+        ("drained", "DOWN", AFTER_REBOOT, [f"update NodeName=c1 State=DRAIN Reason={OURS}"]),
         ("drained", "IDLE+DRAIN", OURS, []),
         ("drained", "MIXED+DRAIN", "fan", []),
         ("drained", "DOWN", "disk", []),
         ("drained", "DOWN+NOT_RESPONDING", "Not responding", []),
         ("undrained", "IDLE", "", []),
-        ("undrained", "MIXED+DRAIN", OURS, ["update NodeName=c1 State=UNDRAIN"]),
+        ("undrained", "MIXED+DRAIN", OURS, [f"update NodeName=c1 State=UNDRAIN {RETURNED}"]),
         ("undrained", "DOWN+DRAIN", OURS, ["update NodeName=c1 State=UNDRAIN"]),
         ("undrained", "DOWN", OURS, []),
         ("undrained", "IDLE+DRAIN", "fan", []),
         ("undrained", "IDLE+DRAIN", "hpcops[CHG-8]: firmware", []),
-        ("resumed", "DOWN", OURS + " : reboot issued : reboot complete", ["update NodeName=c1 State=RESUME"]),
-        ("resumed", "DOWN+DRAIN", OURS, ["update NodeName=c1 State=RESUME"]),
-        ("resumed", "IDLE+DRAIN", OURS, ["update NodeName=c1 State=RESUME"]),
+        ("resumed", "DOWN", AFTER_REBOOT, [f"update NodeName=c1 State=RESUME {RETURNED}"]),
+        ("resumed", "DOWN+DRAIN", OURS, [f"update NodeName=c1 State=RESUME {RETURNED}"]),
+        ("resumed", "IDLE+DRAIN", OURS, [f"update NodeName=c1 State=RESUME {RETURNED}"]),
         ("resumed", "IDLE", OURS, []),
         ("resumed", "IDLE+DRAIN", "Low RealMemory", []),
         ("resumed", "DOWN+NOT_RESPONDING", "Not responding", []),
@@ -156,6 +163,7 @@ def test_a_reboot_without_next_state_leaves_it_to_slurm() -> None:
         ("undrained", "DOWN", "disk", False, False),
         ("undrained", "IDLE", "", False, True),
         ("resumed", "DOWN", "Not responding", True, False),
+        ("resumed", "DOWN", AFTER_REBOOT, False, True),
         ("resumed", "FUTURE", "", True, False),
         ("resumed", "IDLE", "", False, True),
         ("rebooted", "IDLE+DRAIN", "fan", False, True),
@@ -247,6 +255,10 @@ def test_jobs_that_hold_nodes_are_read() -> None:
 def test_a_ticket_that_would_break_the_reason_is_refused(ticket: str) -> None:
     with pytest.raises(SlurmNodeError, match="ticket"):
         stored_reason("why", ticket)
+
+
+def test_a_reason_cannot_look_like_a_remark_of_slurmctld() -> None:
+    assert stored_reason("fan : low", "CHG-7") == "hpcops[CHG-7]: fan: low"
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "two\nlines"])
