@@ -118,3 +118,13 @@ def test_node_comes_back_by_itself_after_a_reboot(
     done = time.monotonic() - begin
     with capsys.disabled():
         print(f"\nseconds after the reboot: SSH answers {answered:.1f}, node idle {idle:.1f}, job done {done:.1f}")
+
+
+def test_the_playbook_reboots_the_node_through_slurm(controller: Host, node: Host) -> None:
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    wait_until_the_node_is_idle(controller)
+    before = node.check_output(boot_id)
+    run_playbook(variables={"reboot_timeout": 120}, playbook="hpcops.cluster.reboot").succeeded()
+    assert node.check_output(boot_id) != before
+    assert known_node(controller)["State"] == "IDLE"
+    assert accounted_state(controller, submit(controller, "true", memory=SMALL)) == "COMPLETED"
