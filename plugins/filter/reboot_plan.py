@@ -126,13 +126,18 @@ def reboot_plan(
         raise HpcopsError(f"reboot_share is {share!r}; give a percentage from 1 to 100") from None
     selection = Selection(
         share=percent,
-        partitions=as_list(partitions, "reboot_partitions"),
-        nodes=as_list(nodes, "reboot_nodes"),
+        partitions=_names(partitions, "reboot_partitions"),
+        nodes=_names(nodes, "reboot_nodes"),
         since=since or None,
         ticket=ticket or None,
         include_drained=include_drained,
     )
     return make_plan(names, known, selection, int(cluster["now"]))
+
+
+def _names(value: Any, what: str) -> list[str]:
+    """Return a list; on a command line, it is a text with commas."""
+    return value.split(",") if isinstance(value, str) else as_list(value, what)
 
 
 class FilterModule:

@@ -111,7 +111,7 @@ def _why_not(node: Node, selection: Selection) -> str:
 def _chosen(selection: Selection, hosts: Mapping[str, str], nodes: Mapping[str, Node]) -> list[str]:
     """Names of the nodes that the selection names, in slurmctld's order."""
     if selection.nodes:
-        wanted = {name for each in selection.nodes for name in expand(each)}
+        wanted = set(expand(",".join(selection.nodes)))
     elif selection.partitions:
         wanted = {name for name, node in nodes.items() if set(node.partitions) & set(selection.partitions)}
     else:
@@ -130,7 +130,7 @@ def _check(selection: Selection, hosts: Mapping[str, str], nodes: Mapping[str, N
         raise SlurmNodeError(
             f"reboot_partitions: there is no partition {', '.join(unknown)} with nodes; there are {', '.join(sorted(known))}"
         )
-    wanted = [name for each in selection.nodes for name in expand(each)]
+    wanted = expand(",".join(selection.nodes))
     strange = [name for name in wanted if name not in nodes]
     if strange:
         raise SlurmNodeError(f"reboot_nodes: slurmctld knows no node {', '.join(strange)}")

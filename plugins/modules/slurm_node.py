@@ -15,7 +15,8 @@ description:
   - Tells slurmctld to drain nodes, to return them to service or to reboot them, and waits until that is done.
   - The reason that slurmctld keeps shows whose drain it is, as in C(hpcops[CHG-7]&#58; new kernel), or C(hpcops&#58; new kernel)
     without a ticket. Only a drain with the same O(ticket), or none where there is none, is ever taken back. What an operator,
-    Slurm itself or another ticket has taken out of service stays so and is listed in RV(left_alone).
+    Slurm itself or another ticket has taken out of service stays so and is listed in RV(left_alone), and so is a node with a drain
+    of the collection behind whose reason Slurm has written a trouble of its own, such as C(Kill task failed).
   - All nodes are checked and their states read before anything is changed. When slurmctld cannot be asked, or does not know one
     of the nodes, the module fails and nothing was changed.
   - Each kind of change is one request to slurmctld for all nodes.
@@ -187,6 +188,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_node_states 
 )
 
 POLL_SECONDS = 1.0
+SLOW_POLL_SECONDS = 10.0  # jobs may run for days, and the states of a large cluster are megabytes
 REQUEUE_SECONDS = 120
 
 
@@ -234,7 +236,7 @@ class Change:
 
     def wait(self, seconds: int, asked: int) -> list[str]:
         """Wait until the nodes are where they shall be; those that are not in time."""
-        deadline = time.monotonic() + seconds
+        start = time.monotonic()
         while True:
             problem = ""
             try:
@@ -244,11 +246,12 @@ class Change:
             waiting = [name for name in self.plan.awaited if not self.has_arrived(name, asked)]
             if not problem and not waiting:
                 return []
-            if time.monotonic() >= deadline:
+            left = start + seconds - time.monotonic()
+            if left <= 0:
                 if problem:
                     self.fail(f"slurmctld cannot be asked any more: {problem}")
                 return waiting
-            time.sleep(POLL_SECONDS)
+            time.sleep(min(left, POLL_SECONDS if time.monotonic() - start < 60 else SLOW_POLL_SECONDS))
 
     def has_arrived(self, name: str, asked: int) -> bool:
         before, now = self.before[name], self.now.get(name)
