@@ -86,7 +86,7 @@ def main() -> None:
     try:
         nodes, reboot_program = scontrol.nodes(), scontrol.reboot_program()
     except HpcopsError as error:
-        module.fail_json(msg=f"slurmctld cannot be asked: {error}")
+        module.fail_json(msg=f"slurmctld cannot be asked, so nothing was touched: {error}")
     module.exit_json(
         changed=False,
         now=now,

@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from testinfra.host import Host
 
 CONTROLLER = names("slurmctld")[0]
@@ -300,6 +302,13 @@ def test_wrong_values_are_refused_before_anything_is_touched(variables: dict[str
     assert problem in run.failure
     assert not run.changed
     assert [state_of(name) for name in NODES] == ["IDLE"] * 3
+
+
+def test_a_controller_that_cannot_be_reached_does_not_matter(tmp_path: Path) -> None:
+    dead = tmp_path / "dead.yml"
+    dead.write_text("slurmctld: {hosts: {dead: {ansible_connection: ssh, ansible_host: 127.0.0.9, ansible_port: 9}}}")
+    run = reboot("--check", "--inventory", str(dead)).succeeded()
+    assert len(run.changed) == 6, "three batches are drained and rebooted, each from one host"
 
 
 def test_nothing_is_rebooted_when_slurmctld_cannot_be_asked() -> None:
