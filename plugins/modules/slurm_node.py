@@ -13,10 +13,10 @@ short_description: Drain nodes, return them to service, reboot them
 version_added: 0.1.0
 description:
   - Tells slurmctld to drain nodes, to return them to service or to reboot them, and waits until that is done.
-  - The reason that slurmctld keeps shows whose drain it is, as in C(hpcops[CHG-7]&#58; new kernel), or C(hpcops&#58; new kernel)
+  - "The reason that slurmctld keeps shows whose drain it is, as in C(hpcops[CHG-7]: new kernel), or C(hpcops: new kernel)
     without a ticket. Only a drain with the same O(ticket), or none where there is none, is ever taken back. What an operator,
     Slurm itself or another ticket has taken out of service stays so and is listed in RV(left_alone), and so is a node with a drain
-    of the collection behind whose reason Slurm has written a trouble of its own, such as C(Kill task failed).
+    of the collection behind whose reason Slurm has written a trouble of its own, such as C(Kill task failed)."
   - All nodes are checked and their states read before anything is changed. When slurmctld cannot be asked, or does not know one
     of the nodes, the module fails and nothing was changed.
   - Each kind of change is one request to slurmctld for all nodes.
@@ -47,14 +47,14 @@ options:
     description: Why, in one line. Required for V(drained) and V(rebooted) of O(state).
     type: str
   ticket:
-    description: The change that this belongs to, in letters, digits and the characters C(. _ &#58; / # -).
+    description: "The change that this belongs to, in letters, digits and the characters C(. _ : / # -)."
     type: str
   wait:
     description:
       - Whether to wait. For V(drained) until no job is left on the nodes; for V(undrained) and V(resumed) until slurmctld starts
         jobs there; for V(rebooted) until they have booted after the request, registered, and are in O(next_state).
-      - Without waiting, O(when_busy) has no effect, and the reason of a node that somebody else drained has
-        C( &#58; reboot issued) behind it after a reboot.
+      - Without waiting, O(when_busy) has no effect, and the reason of a node that somebody else drained has C(reboot issued)
+        behind it after a reboot.
     type: bool
     default: true
   timeout:
