@@ -27,6 +27,7 @@ Scalar = Union[str, int]
 _Order = tuple[str, int, str]
 
 PREFIX = "slurm_node_"
+NAME_VARIABLE = f"{PREFIX}name"
 # Host variable (without the prefix) to parameter, in the order in which a line has them.
 _PARAMETERS = {
     "addr": "NodeAddr",
@@ -68,7 +69,7 @@ def fold_nodes(hosts: Iterable[tuple[str, Mapping[str, Any]]], *, release: objec
         name, attributes = reader.node(host, variables)
         if name in owners:
             raise NodeVariableError(
-                f"hosts {owners[name]} and {host} are both the Slurm node {name}; give one of them another {PREFIX}name"
+                f"hosts {owners[name]} and {host} are both the Slurm node {name}; give one of them another {NAME_VARIABLE}"
             )
         owners[name] = host
         aligned = {key: str(attributes.pop(key)) for key in _ALIGNED if key in attributes}
@@ -129,7 +130,7 @@ class _Reader:
         extra = variables.get(f"{PREFIX}parameters")
         if extra is not None:
             self._add(host, attributes, extra)
-        name = node_name(host, variables.get(f"{PREFIX}name"))
+        name = node_name(host, variables.get(NAME_VARIABLE))
         # What Slurm takes in their absence is not written.
         if attributes.get("NodeHostname") == name:
             del attributes["NodeHostname"]
