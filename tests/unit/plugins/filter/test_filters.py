@@ -22,7 +22,7 @@ from ansible.template import Templar, trust_as_template
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
-FILTERS = ("hostlist_expand", "hostlist_fold", "slurm_conf", "slurm_nodes")
+FILTERS = ("hostlist_expand", "hostlist_fold", "slurm_conf", "slurm_node_hosts", "slurm_nodes")
 INVENTORY = """
 slurmd:
   hosts:
@@ -93,6 +93,11 @@ def test_a_host_that_is_listed_twice_is_one_node(evaluate: Evaluate) -> None:
     ]
 
 
+def test_nodes_lead_to_their_hosts(evaluate: Evaluate) -> None:
+    expected = {"c1": "c1.example.org", "c2": "c2.example.org", "gpu7": "box", "plain": "plain"}
+    assert evaluate("groups.slurmd | hpcops.cluster.slurm_node_hosts(hostvars)") == expected
+
+
 @pytest.mark.parametrize(
     ("host", "message"),
     [
@@ -110,6 +115,8 @@ def test_a_host_with_a_bad_variable_is_named(evaluate: Evaluate, host: str, mess
 
 def test_two_hosts_that_are_one_node_are_both_named(evaluate: Evaluate) -> None:
     message = refusal(evaluate, "['box', 'twin'] | hpcops.cluster.slurm_nodes(hostvars, '24.11')")
+    assert "hosts box and twin are both the Slurm node gpu7" in message
+    message = refusal(evaluate, "['box', 'twin'] | hpcops.cluster.slurm_node_hosts(hostvars)")
     assert "hosts box and twin are both the Slurm node gpu7" in message
 
 
