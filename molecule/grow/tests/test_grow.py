@@ -120,7 +120,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...], dict[str, Any], str]] = {
     "without controllers": ("grow", (f"--limit={C3}",), {}, "leaves the controllers out"),
     "batch": ("grow", (NEW_NODE,), {"grow_batch": "half"}, 'grow_batch: "half"'),
     "nothing to remove": ("shrink", (), {}, "shrink_nodes is empty"),
-    "unknown node": ("shrink", (), {"shrink_nodes": "c[1,8-9]"}, "knows c8, c9"),
+    "unknown node": ("shrink", (), {"shrink_nodes": "c[1,8-9]"}, "knows c[8-9]"),
     "all nodes": ("shrink", (), {"shrink_nodes": "c[1-3]"}, "are all nodes"),
     "no such way": ("shrink", (), {"shrink_nodes": "c1", "shrink_when_busy": "kill"}, 'shrink_when_busy: "kill"'),
     "lines of its own": ("shrink", (), {"shrink_nodes": "c1", "slurmctld_nodes": []}, "slurmctld_nodes is set"),
