@@ -116,11 +116,13 @@ WRONG: dict[str, tuple[str, tuple[str, ...], dict[str, Any], str]] = {
     "no new nodes": ("grow", (), {}, "grow_nodes is not given"),
     "empty pattern": ("grow", (), {"grow_nodes": ""}, "grow_nodes is empty"),
     "unknown host": ("grow", (), {"grow_nodes": "nobody"}, 'grow_nodes: "nobody" matches no compute node'),
-    "controller": ("grow", (), {"grow_nodes": f"{C3},{CONTROLLER}"}, f"matches {CONTROLLER}, which are controllers"),
+    "controller": ("grow", (), {"grow_nodes": f"{C3},{CONTROLLER}"}, f"matches {CONTROLLER}, which the group"),
     "without controllers": ("grow", (f"--limit={C3}",), {}, "leaves the controllers out"),
+    "no compute node": ("grow", (), {"grow_nodes": C3}, f"matches {C3}, not in the group slurmd"),
     "batch": ("grow", (NEW_NODE,), {"grow_batch": "half"}, 'grow_batch: "half"'),
     "nothing to remove": ("shrink", (), {}, "shrink_nodes is empty"),
     "unknown node": ("shrink", (), {"shrink_nodes": "c[1,8-9]"}, "knows c[8-9]"),
+    "no host list": ("shrink", (), {"shrink_nodes": "c[3-"}, 'shrink_nodes is no host list: "c[3-"'),
     "all nodes": ("shrink", (), {"shrink_nodes": "c[1-3]"}, "are all nodes"),
     "no such way": ("shrink", (), {"shrink_nodes": "c1", "shrink_when_busy": "kill"}, 'shrink_when_busy: "kill"'),
     "lines of its own": ("shrink", (), {"shrink_nodes": "c1", "slurmctld_nodes": []}, "slurmctld_nodes is set"),
@@ -132,7 +134,8 @@ WRONG: dict[str, tuple[str, tuple[str, ...], dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_value_is_refused_before_anything_is_touched(with_c3: Path, case: str) -> None:
     playbook, arguments, variables, says = WRONG[case]
-    refused = run(playbook, with_c3, *arguments, **variables).failed()
+    sources = [] if case == "no compute node" else [with_c3]
+    refused = run(playbook, *sources, *arguments, **variables).failed()
     assert says in " ".join(refused.failure.split())
     assert not refused.changed
 
