@@ -129,6 +129,7 @@ def for_module(plan: Plan, before: Files, wanted: Files) -> dict[str, Any]:
         "text": plan.text,
         "trial": trial_text(wanted),
         "address": ADDRESS,
+        "controllers": [name for name in configuration.parameters.get("slurmctldhost", []) if "(" not in name],
         "user": configuration.value("SlurmUser") or "root",
         "log_file": configuration.value("SlurmctldLogFile"),
         # What slurmctld has to show afterwards, and nodes that it need not bring back.

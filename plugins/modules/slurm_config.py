@@ -52,6 +52,12 @@ options:
     description:
       - A plan as RV(plan) had it. Changes that are not in it are refused, and all when the files have changed since it was made.
     type: dict
+  known_hosts:
+    description:
+      - Names that the inventory knows. Every other SlurmctldHost without an address must resolve on the host.
+    type: list
+    elements: str
+    default: []
   force:
     description: Whether a change may be made that jobs will not survive.
     type: bool
@@ -143,6 +149,7 @@ import glob
 import os
 import platform
 import shutil
+import socket
 import tempfile
 import time
 from typing import Any, NoReturn
@@ -182,6 +189,14 @@ def is_locked_by_us(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
         return False
     return True
 
@@ -295,6 +310,7 @@ class Change:
             )
         if self.module.get_bin_path("slurmctld") and self.module.get_bin_path("scontrol"):
             # Otherwise this is check mode on a host that has yet to get its packages.
+            self.check_controllers()
             candidate = Candidate(self.module, self.wanted)
             try:
                 problem = candidate.parse()
@@ -306,6 +322,14 @@ class Change:
                 self.fail(f"The installed Slurm refuses the new configuration, and nothing was replaced:\n{problem}")
         if not self.module.params["force"]:
             self.check_jobs()
+
+    def check_controllers(self) -> None:
+        for name in self.plan["controllers"]:
+            if name not in self.module.params["known_hosts"] and not resolves(name):
+                self.fail(
+                    f"slurm.conf: SlurmctldHost {name}: the inventory has no host of this name, and it does not resolve here. Correct the"
+                    f" name, or give its address: {name}(ADDRESS). Nothing was replaced."
+                )
 
     def check_jobs(self) -> None:
         found: list[str] = []
@@ -386,6 +410,7 @@ def main() -> None:
             "absent": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str", "required": True},
             "approved_plan": {"type": "dict"},
+            "known_hosts": {"type": "list", "elements": "str", "default": []},
             "force": {"type": "bool", "default": False},
             "trial": {"type": "bool", "default": True},
             "service": {"type": "str", "default": "slurmctld.service"},

@@ -122,6 +122,7 @@ BROKEN = {
         "c7",
     ),
     "plugin that does not exist": (parameters(SchedulerType="sched/foo"), "sched/foo"),
+    "controller that does not exist": ({"slurm_controllers": ["ctl1", "ctl2", "ctl7"]}, "SlurmctldHost ctl7"),
     "RealMemory as a word": ({"slurm_node_real_memory": "lots"}, "slurm_node_real_memory"),
     "time that is none": (
         {"slurmctld_partitions": [{"PartitionName": "main", "Nodes": "ALL", "MaxTime": "soon"}]},
