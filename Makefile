@@ -12,8 +12,10 @@ SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/m
 # A host with a kernel of its own, and a build of packages: once, not per distribution or run.
 SLOW := cgroup build_packages
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
-# Whole clusters take longest and go first. +linear: by Ansible's own strategy, as most users run it; else by Mitogen's.
-TEST := cluster@trixie+linear cluster@bookworm cluster@forky cgroup $(addsuffix @trixie,$(filter-out cluster,$(ORDINARY)))
+# Whole clusters take longest and go first, and on all releases where these differ. +linear: by Ansible's own strategy, as most users
+# run it; else by Mitogen's.
+TEST := cluster@trixie+linear $(foreach scenario,change cluster,$(addprefix $(scenario)@,bookworm forky)) cgroup \
+        $(addsuffix @trixie,$(filter-out cluster,$(ORDINARY)))
 MATRIX := $(SLOW) $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
 
 .PHONY: help setup setup-newest demo demo-down test test-fast test-matrix molecule lint bench docs build
