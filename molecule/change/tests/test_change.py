@@ -276,10 +276,8 @@ def test_what_the_plan_says_of_a_change_suffices(host: Host, case: str) -> None:
         for name in names("slurmd"):
             container(name).check_output("systemctl restart slurmd")
     assert is_active(host)
-    eventually(
-        lambda: host.run("srun --nodes=2 --ntasks=2 --immediate=20 hostname").stdout.split(),
-        lambda seen: sorted(seen) == ["c1", "c2"],
-    )
+    both = "srun --nodes=2 --ntasks=2 --immediate=20 hostname"
+    eventually(lambda: sorted(host.run(both).stdout.split()), lambda seen: seen == ["c1", "c2"])
     back = configured(change().succeeded())
     if back["restart_slurmd"]:
         for name in names("slurmd"):

@@ -213,7 +213,7 @@ def make_anew(name: str, hostname: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     booted = "systemctl is-system-running --wait"
     eventually(
-        lambda: container(name).run(booted).stdout.strip(), lambda state: state in ("running", "degraded"), seconds=60
+        lambda: container(name).run(booted).stdout, lambda state: state.strip() in ("running", "degraded"), seconds=60
     )
 
 
