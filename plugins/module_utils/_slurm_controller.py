@@ -10,6 +10,8 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ControllerError
+
 POLL_SECONDS = 0.3
 LOG_LINES = 20
 SHOWN_NODES = 20
@@ -22,10 +24,6 @@ _SHOWN = re.compile(r"^(\w+)\s*= (.*?)\s*$", re.MULTILINE)
 _BOOLEANS = {**dict.fromkeys(("yes", "up", "true"), "1"), **dict.fromkeys(("no", "down", "false"), "0")}
 
 Run = Callable[..., "tuple[int, str, str]"]  # AnsibleModule.run_command
-
-
-class UnansweredError(Exception):
-    """slurmctld could not be asked."""
 
 
 class Controller:
@@ -48,10 +46,10 @@ class Controller:
     # --- Asking ---
 
     def ask(self, command: Sequence[str]) -> str:
-        """Return what a command prints; raises UnansweredError when it fails."""
+        """Return what a command prints; raises ControllerError when it fails."""
         code, out, err = self._run(list(command))
         if code != 0:
-            raise UnansweredError(f"{' '.join(command)}: {(err or out).strip()}")
+            raise ControllerError(f"{' '.join(command)}: {(err or out).strip()}")
         return out
 
     def jobs(self, nodes: str = "", partition: str = "") -> list[str]:
@@ -139,7 +137,7 @@ class Controller:
             try:
                 now = self.shown()
                 lost = set(nodes) - self.usable_nodes(STILL_FINE)
-            except UnansweredError as error:
+            except ControllerError as error:
                 return str(error)
             if now.get("hash_val", "Match") != "Match":
                 return f"slurmctld runs with another slurm.conf (HASH_VAL = {now['hash_val']})"

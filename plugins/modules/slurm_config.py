@@ -156,7 +156,8 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_controller import Controller, UnansweredError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ControllerError
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_controller import Controller
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import BEFORE, FileSet, checksum, write
 
 CANDIDATE = "/run/slurm-candidate-"
@@ -341,7 +342,7 @@ class Change:
             )
             try:
                 jobs = self.controller.jobs(**where)
-            except UnansweredError as error:
+            except ControllerError as error:
                 self.fail(
                     f"{change['file']}: {change['kind']} {change['name']} may only change when no job is concerned, and slurmctld"
                     f" cannot be asked ({error}). Nothing was replaced. Start slurmctld, or set force."
@@ -372,7 +373,7 @@ class Change:
         try:
             nodes = self.controller.usable_nodes() if in_charge else set()
             shown = self.controller.shown() if in_charge else {}
-        except UnansweredError:
+        except ControllerError:
             nodes, shown = set(), {}
         os.makedirs(self.set.directory, exist_ok=True)
         if self.interrupted is None:

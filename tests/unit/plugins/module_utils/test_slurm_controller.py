@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from ansible_collections.hpcops.cluster.plugins.module_utils import _slurm_controller
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ControllerError
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_controller import (
     STILL_FINE,
     USABLE,
     Controller,
-    UnansweredError,
 )
 
 ME = socket.gethostname().partition(".")[0]
@@ -142,7 +142,7 @@ def test_jobs_are_named_with_user_and_place(where: dict[str, str], options: str)
 
 
 def test_a_controller_that_does_not_answer_is_an_error_with_the_reason() -> None:
-    with pytest.raises(UnansweredError, match=r"squeue --noheader .*: squeue: no answer"):
+    with pytest.raises(ControllerError, match=r"squeue --noheader .*: squeue: no answer"):
         controller(Host({})).jobs()
 
 
