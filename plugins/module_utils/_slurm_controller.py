@@ -9,8 +9,10 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ControllerError
+from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
 
 POLL_SECONDS = 0.3
 LOG_LINES = 20
@@ -24,6 +26,21 @@ _SHOWN = re.compile(r"^(\w+)\s*= (.*?)\s*$", re.MULTILINE)
 _BOOLEANS = {**dict.fromkeys(("yes", "up", "true"), "1"), **dict.fromkeys(("no", "down", "false"), "0")}
 
 Run = Callable[..., "tuple[int, str, str]"]  # AnsibleModule.run_command
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as squeue shows it; its nodes are a host list."""
+
+    number: str
+    user: str
+    state: str
+    partition: str
+    nodes: str
+
+    def __str__(self) -> str:
+        where = f" on {self.nodes}" if self.nodes else ""
+        return f"job {self.number} of {self.user} ({self.state.lower()} in {self.partition}{where})"
 
 
 class Controller:
@@ -54,17 +71,19 @@ class Controller:
 
     def jobs(self, nodes: str = "", partition: str = "") -> list[str]:
         """Return the jobs on some nodes, in a partition (those that wait for it too), or that run anywhere."""
-        command = ["squeue", "--noheader", "--all", "--format=%i|%u|%T|%P|%N"]
         if partition:
-            command += [f"--partition={partition}"]
-        else:
-            command += ["--states=RUNNING,SUSPENDED,COMPLETING,CONFIGURING,STOPPED"]
-            command += [f"--nodelist={nodes}"] if nodes else []
-        found = []
-        for line in self.ask(command).splitlines():
-            number, user, state, queue, where = line.strip().split("|")
-            found.append(f"job {number} of {user} ({state.lower()} in {queue}{' on ' + where if where else ''})")
-        return found
+            return [str(job) for job in self._jobs("%N", f"--partition={partition}")]
+        running = ["--states=RUNNING,SUSPENDED,COMPLETING,CONFIGURING,STOPPED"]
+        return [str(job) for job in self._jobs("%N", *running, *([f"--nodelist={nodes}"] if nodes else []))]
+
+    def waiting_jobs(self, nodes: str) -> list[str]:
+        """Return the jobs that wait for some of the nodes by name: slurmctld ends them when these are not there any more."""
+        wanted = set(expand(nodes))
+        return [str(job) for job in self._jobs("%n", "--states=PENDING") if not wanted.isdisjoint(expand(job.nodes))]
+
+    def _jobs(self, nodes: str, *options: str) -> list[Job]:
+        lines = self.ask(["squeue", "--noheader", "--all", f"--format=%i|%u|%T|%P|{nodes}", *options]).splitlines()
+        return [Job(*line.strip().split("|")) for line in lines]
 
     def usable_nodes(self, states: re.Pattern[str] = USABLE) -> set[str]:
         """Return the nodes that run jobs or could, of those that are in a partition."""

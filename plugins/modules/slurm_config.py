@@ -337,11 +337,11 @@ class Change:
         for change in self.plan["data"]["changes"]:
             if not change["jobs"]:
                 continue
-            where = {"nodes": {"nodes": change["name"]}, "partition": {"partition": change["name"]}}.get(
-                change["jobs"], {}
-            )
+            where = {} if change["jobs"] == "any" else {change["jobs"]: change["name"]}
             try:
                 jobs = self.controller.jobs(**where)
+                if change["kind"] == "node" and change["after"] is None:
+                    jobs += self.controller.waiting_jobs(change["name"])
             except ControllerError as error:
                 self.fail(
                     f"{change['file']}: {change['kind']} {change['name']} may only change when no job is concerned, and slurmctld"

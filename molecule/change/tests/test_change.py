@@ -168,6 +168,14 @@ def test_shape_of_a_node_does_not_change_under_a_job_and_what_does_leaves_it_alo
         change().succeeded()
 
 
+def test_node_that_a_waiting_job_has_named_is_not_taken_away(host: Host) -> None:
+    number = host.check_output("sbatch --parsable --hold --nodelist=c2 --wrap=true").strip()
+    try:
+        assert f"job {number} of root (pending in main on c2)" in change(**without("c2")).failed().failure
+    finally:
+        host.check_output(f"scancel {number}")
+
+
 def test_partition_with_a_waiting_job_is_not_taken_away(host: Host) -> None:
     number = host.check_output("sbatch --parsable --hold --partition=first --wrap=true").strip()
     try:

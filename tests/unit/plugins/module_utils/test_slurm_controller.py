@@ -141,6 +141,12 @@ def test_jobs_are_named_with_user_and_place(where: dict[str, str], options: str)
     assert host.commands[0].endswith(options)
 
 
+def test_jobs_wait_for_a_node_when_they_name_it() -> None:
+    host = Host({"squeue": (0, "7|ann|PENDING|p|c[1-3]\n8|bob|PENDING|p|\n9|eve|PENDING|p|c9\n", "")})
+    assert controller(host).waiting_jobs("c[3-4]") == ["job 7 of ann (pending in p on c[1-3])"]
+    assert "--states=PENDING" in host.commands[0]
+
+
 def test_a_controller_that_does_not_answer_is_an_error_with_the_reason() -> None:
     with pytest.raises(ControllerError, match=r"squeue --noheader .*: squeue: no answer"):
         controller(Host({})).jobs()
