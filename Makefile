@@ -36,13 +36,13 @@ demo-down: setup ## remove the demo's cluster
 	tests/demo/demo down
 
 test: setup-newest ## everything that must pass before a merge
-	$(PYTHON) tests/run.py $(GATES) unit unit-newest $(TEST) second-run
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(TEST) second-run
 
 test-fast: setup-newest ## what needs no containers
-	$(PYTHON) tests/run.py $(GATES) unit unit-newest
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery
 
 test-matrix: setup-newest ## every scenario on every release
-	$(PYTHON) tests/run.py $(GATES) unit unit-newest $(MATRIX)
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(MATRIX)
 
 molecule: setup ## one scenario: make molecule ROLE=munge [DISTRO=forky] [STRATEGY=linear]
 	$(PYTHON) tests/run.py $(or $(ROLE),$(error which scenario? make molecule ROLE=munge))@$(DISTRO)$(if $(STRATEGY),+$(STRATEGY))

@@ -9,7 +9,7 @@ import pytest
 import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
-JOURNAL = "journalctl --no-pager --lines=50 --output=short-precise -u 'slurm*' -u sackd -u 'munge*' -u 'mariadb*'"
+JOURNAL = "journalctl --no-pager --lines=50 --output=short-precise -u 'slurm*' -u sackd -u 'munge*' -u 'mariadb*' -u 'hpcops*'"
 _shown: dict[str, str] = {}
 
 

@@ -41,6 +41,7 @@ GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "docs": ((sys.executable, "tests/tools/role_docs.py", "--check"),),
     "unit": ((sys.executable, "-m", "pytest", "--numprocesses=2", "--quiet", "tests/unit"),),
     "unit-newest": (("tests/newest",),),
+    "discovery": (("tests/discovery/run",),),
     "second-run": ((sys.executable, "tests/bench/bench_second_run.py"),),
 }
 

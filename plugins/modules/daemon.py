@@ -225,7 +225,7 @@ def main() -> None:
         changed=bool(verbs),
         actions=verbs,
         installed=before["LoadState"] != "not-found",
-        pid=int(after["MainPID"]),
+        pid=int(after.get("MainPID", 0)),  # sockets and timers have none
         diff={
             "before_header": unit.name,
             "after_header": unit.name,

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("os_base", "munge", "mariadb", "slurm", "slurmdbd", "slurmctld", "slurmd")
+ROLES = ("os_base", "discovery", "munge", "mariadb", "slurm", "slurmdbd", "slurmctld", "slurmd")
 FACTS = {
     "os_family": "Debian",
     "distribution": "Debian",
@@ -132,6 +132,21 @@ CASES = {
         "is no http or https address",
         "validate_artifact",
     ),
+    "discovery certificate without its key": Case(
+        {"discovery_tls_certificate": "/c"}, "discovery_tls_key", "go together"
+    ),
+    "discovery in the clear": Case(
+        {"discovery_listen_address": "0.0.0.0"}, "discovery_tls_certificate", "in the clear"
+    ),
+    "database of another kind": Case({"discovery_database_url": "mysql://x"}, "discovery_database_url", "sqlite:////"),
+    "token that is easy to guess": Case(
+        {"discovery_tokens": [{"name": "weak", "token": "secret"}]}, "discovery_tokens", "weak"
+    ),
+    "two tokens of one name": Case(
+        {"discovery_tokens": [{"name": "a", "token": "x" * 32}, {"name": "a", "token": "y" * 32}]},
+        "discovery_tokens",
+        "a name is given twice",
+    ),
     "short munge key": Case({"munge_key": "c2hvcnQ="}, "munge_key", "32 to 1024 bytes"),
     "munge key that is no base64": Case({"munge_key": "(" * 64}, "munge_key", "is no base64"),
     "TLS certificate without its key": Case(
@@ -230,6 +245,12 @@ SOUND: dict[str, dict[str, Any]] = {
         "os_base_repositories": [REPOSITORY],
         "os_base_locale": "ca_ES.UTF-8@valencia",
         "os_base_timezone": "Etc/GMT+1",
+    },
+    "discovery": {
+        "discovery_listen_address": "::",
+        "discovery_tls_self_signed": True,
+        "discovery_database_url": "postgresql+psycopg://a:b@c/d",
+        "discovery_tokens": [{"name": "a", "token": "x" * 32, "clusters": ["c"], "expires": "90d"}],
     },
     "munge": {"munge_key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="},
     "mariadb": TLS
