@@ -140,7 +140,7 @@ def test_restart_of_the_database_is_survived(pair: tuple[Server, Server], postgr
     client.refused(503, "PUT", "/v1/hosts/n2", json=host("n2"))
     postgresql.start()
     for server in pair:
-        assert eventually(lambda server=server: server.client().get("/v1/hosts").status_code == 200)
+        eventually(server.ready)
         assert server.client().names("/v1/hosts") == ["n1"]
         server.client().ok("PATCH", "/v1/hosts/n1", json={"rack": f"r{server.process.pid}"})
 

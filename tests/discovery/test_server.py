@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -85,10 +87,8 @@ def test_figures_are_those_of_all_processes(sqlite_url: str, tmp_path: Path) -> 
 
 
 def test_tls_is_spoken_with_the_given_certificate(sqlite_url: str, tmp_path: Path, certificate: Path) -> None:
-    tls = {"tls_certificate": str(certificate / "cert.pem"), "tls_key": str(certificate / "key.pem")}
+    tls: dict[str, Any] = {"tls_certificate": str(certificate / "cert.pem"), "tls_key": str(certificate / "key.pem")}
     with serving(tmp_path, sqlite_url, **tls) as server:
-        import ssl
-
         trusted = ssl.create_default_context(cafile=certificate / "cert.pem")
         with server.client(verify=trusted) as client:
             client.ok("GET", "/v1/clusters")
