@@ -321,6 +321,7 @@ def test_token_of_one_cluster_writes_there_alone(site: Client) -> None:
     problem = alpha.refused(403, "POST", "/v1/hosts", json={"hosts": [host("n1"), host("n2", "beta")]})
     assert "not for cluster 'beta'" in problem["detail"]
     alpha.refused(403, "PATCH", "/v1/hosts/b1", json={"cluster": "alpha"})
-    alpha.refused(403, "POST", "/v1/services", json={"services": [service("s", "b1", "beta")]})
+    for cluster in ("alpha", "beta"):
+        alpha.refused(403, "POST", "/v1/services", json={"services": [service("s", "b1", cluster)]})
     site.of(READER).refused(403, "PATCH", "/v1/hosts/a1", json={"rack": "r3"})
     assert site.names("/v1/hosts") == ["a1", "a2", "a3", "b1"]

@@ -18,6 +18,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from .clock import now
 from .database import Database, State
@@ -224,8 +225,11 @@ class Access:
         actor = denied.principal.name
         log.warning("denied: %s: %s", what, denied.reason, extra={"client": address, "principal": actor})
         event = {"actor": actor, "action": "denied", "key": what, "cluster": denied.cluster, "detail": denied.reason}
-        with self._database.write() as write:
-            write.connection.execute(insert(events).values(revision=write.before.revision, at=now(), **event))
+        try:
+            with self._database.write() as write:
+                write.connection.execute(insert(events).values(revision=write.before.revision, at=now(), **event))
+        except SQLAlchemyError as error:  # a full disk makes nothing allowed
+            log.error("the event log could not be written: %s", error)
         return Problem(403, denied.reason)
 
 

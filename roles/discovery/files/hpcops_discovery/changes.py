@@ -380,10 +380,12 @@ def write_services(
 def _services(job: Job, items: Sequence[ServiceWrite]) -> Iterator[Draft]:
     known = set(job.connection.execute(select(clusters.c.name)).scalars())
     present = {(row.cluster, row.name, row.host): row for row in _present_services(job.connection, items)}
-    states = {
-        row.name: row.state
+    places = {
+        row.name: row
         for batch in in_batches(sorted({item.host for item in items}))
-        for row in job.connection.execute(select(hosts.c.name, hosts.c.state).where(hosts.c.name.in_(batch)))
+        for row in job.connection.execute(
+            select(hosts.c.name, hosts.c.cluster, hosts.c.state).where(hosts.c.name.in_(batch))
+        )
     }
     seen: dict[Key, int] = {}
     for index, item in enumerate(items):
@@ -393,8 +395,11 @@ def _services(job: Job, items: Sequence[ServiceWrite]) -> Iterator[Draft]:
         if item.cluster not in known:
             detail = f"there is no cluster '{item.cluster}'; make it first"
             job.faults.add(index, owner, ["cluster"], "unknown_cluster", detail)
-        if states.get(item.host, "retired") == "retired":
-            word = "is retired" if item.host in states else "does not exist"
+        place = places.get(item.host)
+        if place is not None:
+            job.principal.demand(place.cluster)  # its address is shown with the service
+        if place is None or place.state == "retired":
+            word = "is retired" if place is not None else "does not exist"
             job.faults.add(index, owner, ["host"], "unknown_host", f"the host '{item.host}' {word}")
         if key in seen:
             job.faults.add(index, owner, ["name"], "duplicate", f"'{owner}' is also at index {seen[key]}")

@@ -56,10 +56,6 @@ class InventoryExport:
         self._entries: dict[str, Entry] = {}
         self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
 
-    def ready(self, key: tuple[Any, ...]) -> Answer | None:
-        """The answer, where it was made before."""
-        return self._answers.get(key)
-
     def answer(self, state: State, within: Collection[str] | None, states: Collection[str], extent: Extent) -> Answer:
         """The inventory of these clusters (none: all), with hosts in these states."""
         key = (state, tuple(sorted(within)) if within is not None else None, tuple(sorted(states)), extent)

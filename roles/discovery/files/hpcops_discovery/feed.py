@@ -56,16 +56,15 @@ class Feed:
         try:
             if self._reader is None or self._reader.done():
                 self._reader = asyncio.create_task(self._read(known))
-            state = known
-            while not is_news(state) and not self.closed:
-                news = self._news
+            while True:
+                news = self._news  # before the look: what changes after it sets this one
+                state = await run_in_threadpool(self._database.state)
+                over = asyncio.get_running_loop().time() >= deadline
+                if is_news(state) or over or self.closed:
+                    return state
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
                         await news.wait()
-                state = await run_in_threadpool(self._database.state)
-                if asyncio.get_running_loop().time() >= deadline:
-                    break
-            return state
         finally:
             self._waiting -= 1
             metrics.watchers.dec()

@@ -24,6 +24,7 @@ WORST_FIRST = ("critical", "warning", "unknown", "passing")
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
 )
+_templates.filters["moment"] = lambda moment: moment[:16].replace("T", " ")
 
 
 def render(connection: Connection, principal: Principal, state: State) -> str:
