@@ -25,7 +25,7 @@ def serve(config_file: Path | None, wanted: Settings) -> None:
         # Before the first import of prometheus_client in a worker: its figures lie there.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         config = uvicorn.Config(
-            "hpcops_discovery.app:create_app",
+            "hpcops_discovery.app:process_app",
             factory=True,
             host=wanted.listen_address,
             port=wanted.listen_port,

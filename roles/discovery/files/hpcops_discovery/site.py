@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -49,10 +48,6 @@ class Site:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While the process serves: checks run, and watchers are let go as soon as it shall end."""
-        # A bulk write makes a million objects that live until its end. By its defaults, the collector would look through all
-        # of them again and again: more than half of the time that the write takes.
-        gc.freeze()
-        gc.set_threshold(100_000, 20, 100)
         self.feed.start()
         tasks = []
         if self.settings.health_checks:
