@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SOURCE = ROOT / "roles" / "discovery" / "files"
 TOKEN = "token-of-the-benchmark-0123456789abcdef"
 PORT = 18421
 READERS = 50
+SENDERS = 50
 
 
 def host(number: int, generation: int = 0) -> dict[str, Any]:
@@ -107,13 +109,18 @@ def service(folder: Path, database: str) -> Iterator[int]:
         for _try in range(300):
             if subprocess.run([*command, "ping"], cwd=SOURCE, capture_output=True, check=False).returncode == 0:
                 break
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield next(
-            int(child) for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
-        )
+        yield worker_of(process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+def worker_of(parent: int) -> int:
+    """The process that serves: the other child is multiprocessing's own bookkeeper."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return next(
+        int(child) for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
 
 
 def cpu_of(process: int) -> float:
@@ -247,31 +254,33 @@ def measure(folder: Path, process: int, hosts: int, seconds: float) -> None:
 
 
 def heartbeats(folder: Path, process: int, seconds: float, hosts: int, beat: Callable[[int, int], bytes]) -> None:
-    """Each host for itself, at the rate of all of them once a minute, and as fast as they can."""
+    """Each host for itself: all of them once a minute, and as fast as they can."""
+    once_a_minute = SENDERS * 60 / hosts  # seconds between two requests of one sender
     for name, pause in (
-        (f"heartbeats of {hosts} hosts, each once a minute", 50 * 60 / hosts),
-        ("heartbeats, as fast as can be", 0.0),
+        (f"heartbeats of {hosts} hosts, each once a minute", once_a_minute),
+        (f"heartbeats, {SENDERS} senders that wait for their answers", 0.0),
     ):
-        counts: list[int] = []
         begin, cpu = time.perf_counter(), cpu_of(process)
-
-        def send(number: int, counts: list[int] = counts, begin: float = begin, pause: float = pause) -> None:
-            client, sent = Client(folder), 0
-            time.sleep(pause * number / 50)
-            while time.perf_counter() - begin < seconds:
-                due = begin + pause * (sent + number / 50)
-                time.sleep(max(0.0, due - time.perf_counter()))
-                client.ask("POST", "/v1/heartbeats", beat(number * 100 + sent, 1))
-                sent += 1
-            counts.append(sent)
-
-        threads = [threading.Thread(target=send, args=(number,)) for number in range(50)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(SENDERS) as pool:
+            sending = [
+                pool.submit(send_beats, folder, number, pause, begin, seconds, beat) for number in range(SENDERS)
+            ]
+            sent = sum(sender.result() for sender in sending)
         took, used = time.perf_counter() - begin, cpu_of(process) - cpu
-        print(f"{name:<58} {sum(counts) / took:9.0f} /s   server {used / took * 100:7.1f} % of a core", flush=True)
+        print(f"{name:<58} {sent / took:9.0f} /s   server {used / took * 100:7.1f} % of a core", flush=True)
+
+
+def send_beats(
+    folder: Path, number: int, pause: float, begin: float, seconds: float, beat: Callable[[int, int], bytes]
+) -> int:
+    """Send one host's beat after the other, and return how many."""
+    client, sent = Client(folder), 0
+    while time.perf_counter() - begin < seconds:
+        due = begin + pause * (sent + number / SENDERS)
+        time.sleep(max(0.0, due - time.perf_counter()))
+        client.ask("POST", "/v1/heartbeats", beat(number * 100 + sent, 1))
+        sent += 1
+    return sent
 
 
 def main() -> int:

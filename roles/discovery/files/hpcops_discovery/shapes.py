@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
@@ -41,7 +42,7 @@ def _plain_json(value: JsonValue) -> JsonValue:
         item, depth = stack.pop()
         if depth > 32:
             raise PydanticCustomError("too_deep", "is nested more than 32 levels deep")
-        if isinstance(item, float) and (item != item or item in (float("inf"), float("-inf"))):
+        if isinstance(item, float) and not math.isfinite(item):
             raise PydanticCustomError("finite", "is no finite number")
         if isinstance(item, int) and abs(item) > MAX_REVISION:
             raise PydanticCustomError("too_large", "is beyond 2^53, where readers of JSON lose digits")

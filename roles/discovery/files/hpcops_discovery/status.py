@@ -41,8 +41,10 @@ def render(connection: Connection, principal: Principal, state: State) -> str:
     shown = connection.execute(
         found.order_by(rank, services.c.cluster, services.c.name, services.c.host).limit(SERVICES)
     ).all()
-    counted = connection.execute(found.with_only_columns(health.c.status, func.count()).group_by(health.c.status))
-    by_health: dict[str, int] = {status: number for status, number in counted}  # noqa: C416  # rows are no pairs to mypy
+    counted = connection.execute(
+        found.with_only_columns(health.c.status, func.count().label("number")).group_by(health.c.status)
+    )
+    by_health: dict[str, int] = {row.status: row.number for row in counted}
     last = select(events).where(*queries.event_conditions(principal)).order_by(events.c.id.desc()).limit(EVENTS)
     return _templates.get_template("status.html").render(
         at=now(),
