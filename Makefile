@@ -39,7 +39,7 @@ test: setup-newest ## everything that must pass before a merge
 	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(TEST) second-run
 
 test-fast: setup-newest ## what needs no containers
-	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery
+	$(PYTHON) tests/run.py $(GATES) unit unit-newest
 
 test-matrix: setup-newest ## every scenario on every release
 	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(MATRIX)
