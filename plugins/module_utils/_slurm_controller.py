@@ -96,8 +96,10 @@ class Controller:
 
     def last_words(self, log_file: str = "") -> str:
         """Return the last lines of the journal and of the log file, if there is one."""
-        command = ["journalctl", f"--unit={self._service}", f"--lines={LOG_LINES}", "--no-pager", "--output=short-iso"]
-        text = self._run(command)[1].strip()
+        lines = [f"--lines={LOG_LINES}", "--no-pager", "--output=short-iso", "--quiet"]
+        # What slurmctld itself said; without that, what systemd says of it.
+        own = self._run(["journalctl", f"_SYSTEMD_UNIT={self._service}", *lines])[1].strip()
+        text = own or self._run(["journalctl", f"--unit={self._service}", *lines])[1].strip()
         if log_file:
             text += f"\n{log_file}:\n" + self._run(["tail", f"--lines={LOG_LINES}", log_file])[1].strip()
         return text
