@@ -166,6 +166,7 @@ def test_node_that_cannot_be_prepared_keeps_the_controllers_from_learning(host: 
 def test_new_node_joins_while_the_others_work_on(host: Host, with_c3: Path) -> None:
     before, text = services(C1, C2), conf(host)
     with job(host, "c1") as number:
+        steps = container(C1).check_output("pgrep slurmstepd")
         run("grow", with_c3, NEW_NODE, "--check").succeeded()
         assert conf(host) == text
         grown = run("grow", with_c3, NEW_NODE).succeeded()
@@ -180,6 +181,7 @@ def test_new_node_joins_while_the_others_work_on(host: Host, with_c3: Path) -> N
         else:
             assert "slurmd must restart" not in said(grown)
         assert state_of(host, number) == "RUNNING"
+        assert container(C1).check_output("pgrep slurmstepd") == steps
         let_end("c1")
         eventually(lambda: state_of(host, number), lambda state: state == "COMPLETED")
     assert set(host.check_output("srun --nodelist=c1,c3 --nodes=2 hostname").split()) == {"c1", "c3"}
