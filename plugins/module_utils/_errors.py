@@ -28,3 +28,15 @@ class SlurmNodeError(HpcopsError):
 
 class ControllerError(HpcopsError):
     """slurmctld cannot be asked, or refuses a request."""
+
+
+class InventoryError(HpcopsError):
+    """A source of hosts gave no answer that may be used."""
+
+
+class SourceUnreachableError(InventoryError):
+    """A source of hosts cannot be asked now; what it said before may serve instead."""
+
+
+class ExpressionError(InventoryError):
+    """An expression of an inventory's configuration has no value for a host."""

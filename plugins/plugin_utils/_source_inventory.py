@@ -1,0 +1,239 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory plugins share: they ask a source, refuse half an answer, keep the last good one, and say how it went."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
+    ExpressionError,
+    HpcopsError,
+    InventoryError,
+    SourceUnreachableError,
+)
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._construction import Rules
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._expressions import native
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import (
+    Snapshot,
+    SnapshotStore,
+    Stored,
+    refuse_shrinking,
+)
+
+STATUS = "hpcops_inventory_status"
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]|^(?=[0-9])", re.ASCII)
+
+
+class Source(Protocol):
+    """Where hosts come from."""
+
+    asked: list[str]
+    """What is asked, as the status names it."""
+    key: dict[str, Any]
+    """What the answer depends on: configuration, and as whom it is asked for. No secrets."""
+
+    def fetch(self, etag: str | None) -> tuple[Snapshot, str] | None:
+        """Return the whole answer and its validator, or None where the validator still holds."""
+
+
+def group_name(name: str) -> str:
+    """Return the name as Ansible's groups may be called; whatever else is in it becomes an underscore."""
+    return _UNSAFE.sub("_", name)
+
+
+def seconds(value: Any, option: str) -> int:
+    """Read a duration: a number of seconds, or one with s, m, h or d."""
+    match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value).strip())
+    if match is None:
+        raise InventoryError(f"{option}: '{value}' is no duration; write 0, 90s, 30m, 1h or 2d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+class Expressions:
+    """The evaluator: natively where that is possible, else by Ansible's templar, which compiles each expression once."""
+
+    def __init__(self, templar: Any, extra_vars: Mapping[str, Any] | None = None) -> None:
+        self._templar = templar
+        # They may be templates themselves, which only the templar resolves.
+        self._extra_vars = extra_vars or {}
+        engine: Any = getattr(templar, "_engine", None)
+        compile_expression = getattr(engine, "_compile_expression", None)
+        if compile_expression is not None:
+            # The templar would compile anew for each host. Where it is made otherwise, that is all that happens.
+            engine._compile_expression = functools.cache(compile_expression)
+
+    def value(self, expression: Any, variables: Mapping[str, Any]) -> Any:
+        """Return the expression's value."""
+        reader = self._native(expression)
+        return reader(variables) if reader else self._ask(self._templar.evaluate_expression, expression, variables)
+
+    def condition(self, expression: Any, variables: Mapping[str, Any]) -> bool:
+        """Tell whether the condition is met."""
+        reader = self._native(expression)
+        if reader:
+            value = reader(variables)
+            if isinstance(value, bool):
+                return value
+        return bool(self._ask(self._templar.evaluate_conditional, expression, variables))
+
+    def text(self, template: Any, variables: Mapping[str, Any]) -> Any:
+        """Return what becomes of a text that may be a template."""
+        return self._ask(self._templar.template, template, variables)
+
+    def _native(self, expression: Any) -> Any:
+        return native(expression) if isinstance(expression, str) and not self._extra_vars else None
+
+    def _ask(self, what: Callable[[Any], Any], text: Any, variables: Mapping[str, Any]) -> Any:
+        self._templar.available_variables = {**variables, **self._extra_vars}
+        try:
+            return what(text)
+        except (AnsibleError, TypeError) as error:
+            raise ExpressionError(str(error)) from error
+
+
+class SourceInventory(BaseInventoryPlugin):
+    """Base of the inventory plugins; a subclass makes the source from its options.
+
+    It keeps a cache of its own: Ansible's is slow to read, and knows neither validators nor the last good answer.
+    """
+
+    endings: tuple[str, ...] = ()
+
+    def source(self) -> Source:
+        """Return what the options describe."""
+        raise NotImplementedError
+
+    def verify_file(self, path: str) -> bool:
+        """Take only files whose names end as this plugin's do."""
+        return bool(super().verify_file(path)) and path.endswith(self.endings)
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Ask the source and fill the inventory. Whatever goes wrong is an error, and is in the status as well."""
+        super().parse(inventory, loader, path, cache)
+        status: dict[str, Any] = {"plugin": self.NAME, "asked": [], "failed": [str(path)], "stale": False, "hosts": 0}
+        try:
+            self._read_config_data(path)
+            rules = self._rules()
+            source = self.source()
+            status |= {"asked": source.asked, "failed": source.asked}
+            stored = self._answer(source, cache)
+            status |= {"failed": [], "stale": stored.etag == "", "age": int(stored.age)}
+            status |= {"hosts": len(stored.snapshot.hosts), "revision": stored.snapshot.revision}
+            self._populate(stored.snapshot, rules)
+        except (HpcopsError, AnsibleError) as error:
+            # Ansible goes on without this source unless it is told otherwise; the status tells the playbooks.
+            self._publish(path, status | {"failed": status["failed"] or status["asked"], "error": str(error)})
+            raise AnsibleParserError(f"{self.NAME}: {error}") from None  # it would repeat each cause
+        self._publish(path, status | {"error": ""})
+
+    def text_option(self, name: str) -> str:
+        """Return an option's text; it may be a template in the configuration, such as a lookup."""
+        value = self.get_option(name)
+        return "" if value is None else str(self.templar.template(value))
+
+    def _rules(self) -> Rules:
+        names = ("compose", "groups", "keyed_groups", "strict", "leading_separator")
+        return Rules(**{name: self.get_option(name) for name in names})
+
+    def _answer(self, source: Source, cache: bool) -> Stored:
+        """The source's answer; or the last good one, where the source confirms it or may be replaced by it."""
+        stale_ok = seconds(self.get_option("stale_ok"), "stale_ok")
+        store = SnapshotStore(Path(self.get_option("cache_dir")).expanduser(), source.key)
+        known = store.load()
+        try:
+            fetched = source.fetch(known.etag if known and cache else None)
+        except SourceUnreachableError as error:
+            if known is None or known.age > stale_ok:
+                raise InventoryError(f"{error}. {self._no_substitute(known, stale_ok)}") from error
+            self.display.warning(
+                f"STALE INVENTORY: {error}. Going on with what it said {int(known.age)} s ago, as stale_ok allows; "
+                "hosts that have come, gone or changed since are not known."
+            )
+            return Stored(known.snapshot, "", known.age)
+        if fetched is None:
+            assert known is not None  # only a known validator can hold
+            store.confirm()
+            return Stored(known.snapshot, known.etag, 0)
+        snapshot, etag = fetched
+        self._refuse_loss(known, snapshot)
+        store.save(snapshot, etag)
+        return Stored(snapshot, etag, 0)
+
+    @staticmethod
+    def _no_substitute(known: Stored | None, stale_ok: int) -> str:
+        if known is None:
+            return "There is no earlier answer to go on with"
+        if not stale_ok:
+            return "stale_ok would allow to go on with an earlier answer for a while"
+        return f"The last good answer is {int(known.age)} s old, and stale_ok allows {stale_ok} s"
+
+    def _refuse_loss(self, known: Stored | None, snapshot: Snapshot) -> None:
+        least, most = self.get_option("min_hosts"), self.get_option("max_shrink")
+        if len(snapshot.hosts) < least:
+            raise InventoryError(
+                f"min_hosts: the answer has {len(snapshot.hosts)} hosts, at least {least} are expected"
+            )
+        if not 0 <= most <= 100:
+            raise InventoryError(f"max_shrink: {most} is no percentage from 0 to 100")
+        if known:
+            refuse_shrinking(known.snapshot, snapshot, most)
+
+    # --- Filling the inventory -------------------------------------------------------------------------------------
+
+    def _populate(self, snapshot: Snapshot, rules: Rules) -> None:
+        for warning in snapshot.warnings:
+            if self.get_option("strict"):
+                raise InventoryError(warning)
+            self.display.warning(f"{self.NAME}: {warning}")
+        inventory = self.inventory
+        for group, variables in snapshot.group_vars.items():
+            inventory.add_group(group)
+            for name, value in variables.items():
+                inventory.set_variable(group, name, value)
+        for host, variables in snapshot.hosts.items():
+            inventory.add_host(host)
+            # Not through the inventory, which copies each value to note its origin: that takes longer than all the rest.
+            inventory.hosts[host].vars.update(variables)
+        for group, names in snapshot.groups.items():
+            self._add_hosts(inventory.add_group(group), names)
+        if rules:
+            self._construct(snapshot, rules)
+
+    def _add_hosts(self, group: str, hosts: list[str]) -> None:
+        inventory = self.inventory
+        add = inventory.groups[group].add_host
+        for host in hosts:
+            add(inventory.hosts[host])
+
+    def _construct(self, snapshot: Snapshot, rules: Rules) -> None:
+        use_extra_vars = self.get_option("use_extra_vars")
+        evaluator = Expressions(self.templar, self._vars if use_extra_vars else None)
+        members: dict[str, list[str]] = {}
+        parents: dict[tuple[str, str], None] = {}
+        for host, variables in snapshot.hosts.items():
+            seen = {"inventory_hostname": host, **variables, **snapshot.facts.get(host, {})}
+            made = rules.construct(host, seen, evaluator)
+            for name, value in made.variables.items():
+                self.inventory.set_variable(host, name, value)
+            for group in made.groups:
+                members.setdefault(group_name(group), []).append(host)
+            parents.update(((group_name(parent), group_name(group)), None) for parent, group in made.parents)
+        for group, hosts in members.items():
+            self._add_hosts(self.inventory.add_group(group), hosts)
+        for parent, group in parents:
+            self.inventory.add_child(self.inventory.add_group(parent), group)
+
+    def _publish(self, path: str, status: Mapping[str, Any]) -> None:
+        """Add this source's status to that of the others."""
+        known = self.inventory.groups["all"].vars.get(STATUS, {})
+        self.inventory.set_variable("all", STATUS, {**known, str(path): dict(status)})
