@@ -33,8 +33,9 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 # Jinja finds an object's attributes before a mapping's keys.
 _ATTRIBUTES = frozenset(name for kind in (dict, list, tuple, str, int, float) for name in dir(kind))
-# Where Python and Jinja read a text differently: escapes, comments, letters before a quotation mark.
-_AMBIGUOUS = re.compile(r"\\|#|[A-Za-z0-9_]['\"]")
+_TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
+# Where Python and Jinja read differently, once the texts are taken out: comments, and letters before a text.
+_AMBIGUOUS = re.compile(r"#|\w\0|\0\w")
 
 
 class _NotSimple(Exception):  # noqa: N818  # nothing went wrong
@@ -44,7 +45,7 @@ class _NotSimple(Exception):  # noqa: N818  # nothing went wrong
 @functools.lru_cache(maxsize=1024)
 def native(expression: str) -> Reader | None:
     """Return what reads the expression's value from a host's variables; None where only Jinja can."""
-    if _AMBIGUOUS.search(expression):
+    if "\\" in expression or "\0" in expression or _AMBIGUOUS.search(_TEXT.sub("\0", expression)):
         return None
     try:
         return _read(ast.parse(expression.strip(), mode="eval").body)

@@ -20,7 +20,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
     InventoryError,
     SourceUnreachableError,
 )
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._construction import Rules
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._construction import Construction, Rules
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._expressions import native
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import (
     Snapshot,
@@ -192,9 +192,11 @@ class SourceInventory(BaseInventoryPlugin):
 
     def _populate(self, snapshot: Snapshot, rules: Rules) -> None:
         for warning in snapshot.warnings:
-            if self.get_option("strict"):
+            if rules.strict:
                 raise InventoryError(warning)
             self.display.warning(f"{self.NAME}: {warning}")
+        # All that can fail comes first: Ansible keeps what was added before a failure.
+        constructed = self._construct(snapshot, rules) if rules else {}
         inventory = self.inventory
         for group, variables in snapshot.group_vars.items():
             inventory.add_group(group)
@@ -206,8 +208,7 @@ class SourceInventory(BaseInventoryPlugin):
             inventory.hosts[host].vars.update(variables)
         for group, names in snapshot.groups.items():
             self._add_hosts(inventory.add_group(group), names)
-        if rules:
-            self._construct(snapshot, rules)
+        self._add_constructed(constructed)
 
     def _add_hosts(self, group: str, hosts: list[str]) -> None:
         inventory = self.inventory
@@ -215,14 +216,19 @@ class SourceInventory(BaseInventoryPlugin):
         for host in hosts:
             add(inventory.hosts[host])
 
-    def _construct(self, snapshot: Snapshot, rules: Rules) -> None:
-        use_extra_vars = self.get_option("use_extra_vars")
-        evaluator = Expressions(self.templar, self._vars if use_extra_vars else None)
+    def _construct(self, snapshot: Snapshot, rules: Rules) -> dict[str, Construction]:
+        evaluator = Expressions(self.templar, self._vars if self.get_option("use_extra_vars") else None)
+        return {
+            host: rules.construct(
+                host, {"inventory_hostname": host, **variables, **snapshot.facts.get(host, {})}, evaluator
+            )
+            for host, variables in snapshot.hosts.items()
+        }
+
+    def _add_constructed(self, constructed: Mapping[str, Construction]) -> None:
         members: dict[str, list[str]] = {}
         parents: dict[tuple[str, str], None] = {}
-        for host, variables in snapshot.hosts.items():
-            seen = {"inventory_hostname": host, **variables, **snapshot.facts.get(host, {})}
-            made = rules.construct(host, seen, evaluator)
+        for host, made in constructed.items():
             for name, value in made.variables.items():
                 self.inventory.set_variable(host, name, value)
             for group in made.groups:
