@@ -14,13 +14,13 @@ from typing import Any
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import Snapshot
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS, group_name
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import FAILED, STATUS, group_name
 
 KINDS = ("role", "cluster", "partition", "state", "label")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 # What these names mean is not for a source of hosts to say.
 _LOCAL = frozenset({"localhost", "127.0.0.1"})
-_RESERVED_GROUPS = frozenset({"all", "ungrouped"})
+_RESERVED_GROUPS = frozenset({"all", "ungrouped", FAILED})
 # Facts that are there on request: what the API itself calls full, and what the groups are made from.
 _FACTS = ("cluster", "state", "roles", "partitions", "labels")
 
@@ -189,7 +189,7 @@ class _Groups:
                 raise InventoryError(problem)
             self._warnings.append(problem)
         if name in _RESERVED_GROUPS:
-            self._warnings.append(f"{kind} {text} makes no group: Ansible has one of this name")
+            self._warnings.append(f"{kind} {text} makes no group: the name has another meaning")
         return name
 
     def warnings(self) -> list[str]:

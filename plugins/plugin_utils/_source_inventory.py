@@ -30,6 +30,8 @@ from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import (
 )
 
 STATUS = "hpcops_inventory_status"
+# A group, since a play's pattern can look at groups, but not at variables; see playbooks/check_inventory.yml.
+FAILED = "hpcops_inventory_failed"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]|^(?=[0-9])", re.ASCII)
 
@@ -131,7 +133,8 @@ class SourceInventory(BaseInventoryPlugin):
             status |= {"hosts": len(stored.snapshot.hosts), "revision": stored.snapshot.revision}
             self._populate(stored.snapshot, rules)
         except (HpcopsError, AnsibleError) as error:
-            # Ansible goes on without this source unless it is told otherwise; the status tells the playbooks.
+            # Ansible goes on without this source unless it is told otherwise; these tell the playbooks.
+            inventory.add_group(FAILED)
             self._publish(path, status | {"failed": status["failed"] or status["asked"], "error": str(error)})
             raise AnsibleParserError(f"{self.NAME}: {error}") from None  # it would repeat each cause
         self._publish(path, status | {"error": ""})

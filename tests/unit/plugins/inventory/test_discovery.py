@@ -111,7 +111,7 @@ def test_other_files_are_left_alone(tmp_path: Path, name: str) -> None:
 
 
 def test_second_run_asks_with_the_validator_and_has_the_same_hosts(site: Site) -> None:
-    options = {"compose": {"y": "x"}, "keyed_groups": [{"key": "x", "prefix": "k"}]}
+    options: dict[str, Any] = {"compose": {"y": "x"}, "keyed_groups": [{"key": "x", "prefix": "k"}]}
     first = {name: host.vars for name, host in site.read(answer("n1", x=["a"]), **options).hosts.items()}
     file = next(site.cache.iterdir())
     before = file.read_bytes()

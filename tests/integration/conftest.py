@@ -1,0 +1,48 @@
+"""One service-discovery API over TLS for all tests, and Ansible as its user starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.hpcops.cluster.tests.discovery_service import PYTHON, Service, discovery_service
+from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    if not PYTHON.exists():
+        pytest.skip("SKIPPED: the service's environment is not there; tests/discovery/run makes it")
+    with discovery_service(tmp_path_factory.mktemp("service")) as running:
+        for name in ("alpha", "beta"):
+            running.ask("PUT", f"/v1/clusters/{name}", {"slurm": {"SlurmctldTimeout": 300}})
+        yield running
+
+
+@pytest.fixture
+def ansible(service: Service, tmp_path: Path) -> Ansible:
+    """Ansible on two clusters: a1 to a4 of alpha, of which a4 is its controller, and b1 of beta."""
+    if service.process is None:
+        service.start()
+    labels = {"env": "prod", "evil": "{{ lookup('pipe', 'touch evil') }}"}
+    hosts = [
+        {
+            "name": name,
+            "cluster": "alpha" if name.startswith("a") else "beta",
+            "state": "planned",
+            "roles": ["slurmctld" if name == "a4" else "slurmd"],
+            "partitions": ["batch"],
+            "labels": labels if name == "a1" else {},
+            "addresses": {"main": "10.0.0.1"},
+            "rack": "r1",
+            "slurm_node": {"cpus": 4, "gres": ["gpu:h100:8"]},
+            "variables": {"evil": "{{ lookup('pipe', 'touch evil') }}"},
+        }
+        for name in ("a1", "a2", "a3", "a4", "b1")
+    ]
+    service.ask("POST", "/v1/hosts", {"hosts": hosts})
+    made = Ansible(tmp_path, service)
+    made.configure()
+    return made
