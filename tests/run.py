@@ -41,7 +41,10 @@ GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "docs": ((sys.executable, "tests/tools/role_docs.py", "--check"),),
     "unit": ((sys.executable, "-m", "pytest", "--numprocesses=2", "--quiet", "tests/unit"),),
     "unit-newest": (("tests/newest",),),
-    "discovery": (("tests/discovery/run",),),
+    "discovery": (
+        ("tests/discovery/run",),
+        (sys.executable, "-m", "pytest", "--quiet", "tests/integration"),
+    ),
     "second-run": ((sys.executable, "tests/bench/bench_second_run.py"),),
 }
 
