@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-from bench.bench_discovery import host  # noqa: E402  # found by the line above
-from discovery_service import READER, Service, discovery_service  # noqa: E402
+sys.path.insert(0, str(ROOT / ".ansible" / "collections"))
+
+from ansible_collections.hpcops.cluster.tests.bench.bench_discovery import host  # noqa: E402  # found by the line above
+from ansible_collections.hpcops.cluster.tests.discovery_service import READER, Service, discovery_service  # noqa: E402
 
 BATCH = 10_000
 
