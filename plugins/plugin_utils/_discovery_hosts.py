@@ -21,6 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 # What these names mean is not for a source of hosts to say.
 _LOCAL = frozenset({"localhost", "127.0.0.1"})
 _RESERVED_GROUPS = frozenset({"all", "ungrouped", FAILED})
+_SHAPE = {"vars": dict, "labels": dict, "roles": list, "partitions": list, "state": str}
 # Facts that are there on request: what the API itself calls full, and what the groups are made from.
 _FACTS = ("cluster", "state", "roles", "partitions", "labels")
 
@@ -101,8 +102,11 @@ def snapshot_of(document: Mapping[str, Any], wanted: Wanted) -> Snapshot:
 def _check(name: str, host: Any, clusters: Collection[str]) -> None:
     if not _NAME.fullmatch(name) or name in _LOCAL:
         raise InventoryError(f"the answer has a host with the name {name[:100]!r}, which cannot be one")
-    if not isinstance(host, dict) or host.get("cluster") not in clusters or not isinstance(host.get("vars", {}), dict):
-        raise InventoryError(f"the answer's host {name} is not whole: it has no known cluster, or no variables")
+    if not isinstance(host, dict) or host.get("cluster") not in clusters:
+        raise InventoryError(f"the answer's host {name} is in no cluster that the answer has")
+    wrong = [key for key, kind in _SHAPE.items() if not isinstance(host.get(key, kind()), kind)]
+    if wrong:
+        raise InventoryError(f"the answer's host {name} has {', '.join(wrong)} of another kind than the API's")
 
 
 class _Sift:

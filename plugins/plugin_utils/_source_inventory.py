@@ -123,21 +123,28 @@ class SourceInventory(BaseInventoryPlugin):
         """Ask the source and fill the inventory. Whatever goes wrong is an error, and is in the status as well."""
         super().parse(inventory, loader, path, cache)
         status: dict[str, Any] = {"plugin": self.NAME, "asked": [], "failed": [str(path)], "stale": False, "hosts": 0}
+        is_whole = False
         try:
-            self._read_config_data(path)
-            rules = self._rules()
-            source = self.source()
-            status |= {"asked": source.asked, "failed": source.asked}
-            stored = self._answer(source, cache)
-            status |= {"failed": [], "stale": stored.etag == "", "age": int(stored.age)}
-            status |= {"hosts": len(stored.snapshot.hosts), "revision": stored.snapshot.revision}
-            self._populate(stored.snapshot, rules)
+            self._read(path, cache, status)
+            is_whole = True
         except (HpcopsError, AnsibleError) as error:
-            # Ansible goes on without this source unless it is told otherwise; these tell the playbooks.
-            inventory.add_group(FAILED)
-            self._publish(path, status | {"failed": status["failed"] or status["asked"], "error": str(error)})
+            self._publish(path, {**status, "error": str(error)})
             raise AnsibleParserError(f"{self.NAME}: {error}") from None  # it would repeat each cause
-        self._publish(path, status | {"error": ""})
+        finally:
+            if not is_whole:
+                # Ansible goes on without this source unless it is told otherwise; this tells the playbooks.
+                inventory.add_group(FAILED)
+        self._publish(path, {**status, "failed": [], "error": ""})
+
+    def _read(self, path: str, cache: bool, status: dict[str, Any]) -> None:
+        self._read_config_data(path)
+        rules = self._rules()
+        source = self.source()
+        status.update(asked=source.asked, failed=source.asked)
+        stored, is_stale = self._answer(source, cache)
+        self._populate(stored.snapshot, rules)
+        status.update(stale=is_stale, age=int(stored.age), hosts=len(stored.snapshot.hosts))
+        status.update(revision=stored.snapshot.revision)
 
     def text_option(self, name: str) -> str:
         """Return an option's text; it may be a template in the configuration, such as a lookup."""
@@ -148,29 +155,29 @@ class SourceInventory(BaseInventoryPlugin):
         names = ("compose", "groups", "keyed_groups", "strict", "leading_separator")
         return Rules(**{name: self.get_option(name) for name in names})
 
-    def _answer(self, source: Source, cache: bool) -> Stored:
-        """The source's answer; or the last good one, where the source confirms it or may be replaced by it."""
+    def _answer(self, source: Source, cache: bool) -> tuple[Stored, bool]:
+        """The source's answer, or the last good one where the source confirms it; or where it may stand in: then it is stale."""
         stale_ok = seconds(self.get_option("stale_ok"), "stale_ok")
         store = SnapshotStore(Path(self.get_option("cache_dir")).expanduser(), source.key)
         known = store.load()
         try:
             fetched = source.fetch(known.etag if known and cache else None)
         except SourceUnreachableError as error:
-            if known is None or known.age > stale_ok:
+            if known is None or not stale_ok or known.age > stale_ok:
                 raise InventoryError(f"{error}. {self._no_substitute(known, stale_ok)}") from error
             self.display.warning(
                 f"STALE INVENTORY: {error}. Going on with what it said {int(known.age)} s ago, as stale_ok allows; "
                 "hosts that have come, gone or changed since are not known."
             )
-            return Stored(known.snapshot, "", known.age)
+            return known, True
         if fetched is None:
             assert known is not None  # only a known validator can hold
             store.confirm()
-            return Stored(known.snapshot, known.etag, 0)
+            return Stored(known.snapshot, known.etag, 0), False
         snapshot, etag = fetched
         self._refuse_loss(known, snapshot)
         store.save(snapshot, etag)
-        return Stored(snapshot, etag, 0)
+        return Stored(snapshot, etag, 0), False
 
     @staticmethod
     def _no_substitute(known: Stored | None, stale_ok: int) -> str:

@@ -20,7 +20,7 @@ from ansible.template import is_trusted_as_template
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError, SourceUnreachableError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, read_token
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS, seconds
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import FAILED, STATUS, seconds
 
 TOKEN = "secret-of-the-tests-0123456789abcdef"
 HOSTILE = "{{ lookup('pipe', 'id') }}"
@@ -71,6 +71,7 @@ class Site:
         with pytest.raises(AnsibleParserError) as error:
             self.read(said, **options)
         assert not self.inventory.hosts
+        assert FAILED in self.inventory.groups
         assert self.status()["failed"]
         assert str(error.value) == f"hpcops.cluster.discovery: {self.status()['error']}"
         return str(error.value)
@@ -88,6 +89,7 @@ def site(tmp_path: Path) -> Site:
 def test_hosts_groups_and_variables_are_there(site: Site) -> None:
     inventory = site.read(answer("n1", "n2", slurm_node_cpus=4))
     assert list(inventory.hosts) == ["n1", "n2"]
+    assert FAILED not in inventory.groups
     assert inventory.hosts["n1"].vars["slurm_node_cpus"] == 4
     assert [host.name for host in inventory.groups["slurmd"].get_hosts()] == ["n1", "n2"]
     assert inventory.groups["cluster_alpha"].vars == {"slurm_cluster_name": "alpha"}
@@ -178,6 +180,18 @@ def test_last_good_answer_stands_in_with_a_loud_warning(site: Site, monkeypatch:
     assert warnings[0].startswith("STALE INVENTORY: d is down")
     assert str(site.status()["age"])[:2] in warnings[0]
     assert "stale_ok allows 60 s" in site.refused(SourceUnreachableError("d is down"), stale_ok="1m")
+
+
+def test_answer_from_the_future_does_not_stand_in_unasked(site: Site) -> None:
+    site.read(answer("n1"))
+    os.utime(next(site.cache.iterdir()), (4e9, 4e9))
+    assert "stale_ok would allow" in site.refused(SourceUnreachableError("d is down"))
+
+
+def test_fault_in_the_plugin_leaves_the_mark_of_failure_too(site: Site) -> None:
+    with pytest.raises(ZeroDivisionError):
+        site.read(ZeroDivisionError())
+    assert FAILED in site.inventory.groups
 
 
 def test_refused_answer_does_not_become_the_last_good_one(site: Site) -> None:

@@ -162,11 +162,12 @@ def test_two_things_in_one_group_are_named() -> None:
         ({"clusters": [], "hosts": {}}, "no clusters and hosts"),
         ({"clusters": {"a-b": {}, "a_b": {}}, "hosts": {}}, "would both be the group cluster_a_b"),
         (hosts(roles=["cluster_beta"]), "would both be the group cluster_beta"),
-        (hosts(cluster="gamma"), "host a1 is not whole"),
-        (hosts(vars=[]), "host a1 is not whole"),
+        (hosts(cluster="gamma"), "host a1 is in no cluster"),
+        (hosts(vars=[]), "host a1 has vars of another kind"),
+        (hosts(labels=[], roles="slurmd"), "host a1 has labels, roles of another kind"),
         ({**ANSWER, "hosts": {"localhost": ANSWER["hosts"]["a1"]}}, "'localhost', which cannot be one"),
         ({**ANSWER, "hosts": {HOSTILE: ANSWER["hosts"]["a1"]}}, "cannot be one"),
-        ({**ANSWER, "hosts": {"a1": None}}, "host a1 is not whole"),
+        ({**ANSWER, "hosts": {"a1": None}}, "host a1 is in no cluster"),
     ],
 )
 def test_answer_of_another_shape_is_refused(answer: dict[str, Any], message: str) -> None:
