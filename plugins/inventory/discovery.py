@@ -5,13 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, read_token
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_hosts import DiscoverySource, Wanted
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import Source, SourceInventory
-
 DOCUMENTATION = r"""
 name: discovery
 author: hpcops.cluster contributors (@hpcops)
@@ -100,6 +93,13 @@ keyed_groups:
   - key: discovery_rack
     prefix: rack
 """
+
+from typing import Any
+
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, read_token
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_hosts import DiscoverySource, Wanted
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import Source, SourceInventory
 
 _VARIABLES = (
     "addresses",

@@ -171,7 +171,8 @@ class SourceInventory(BaseInventoryPlugin):
             )
             return known, True
         if fetched is None:
-            assert known is not None  # only a known validator can hold
+            if known is None:
+                raise InventoryError("the source says that nothing changed, but was asked for everything")
             store.confirm()
             return Stored(known.snapshot, known.etag, 0), False
         snapshot, etag = fetched

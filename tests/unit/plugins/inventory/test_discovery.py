@@ -34,7 +34,7 @@ def answer(*names: str, **variables: Any) -> dict[str, Any]:
 class FakeClient:
     """Answers with what the test set last: a document, None for unchanged, or an error."""
 
-    said: Any = None
+    said: Any
     asked: list[Any]
 
     def __init__(self, url: str, token: str, *_more: Any) -> None:
@@ -43,8 +43,9 @@ class FakeClient:
 
     def get(self, path: str, query: Any, etag: str | None = None) -> Any:
         type(self).asked.append((path, query, etag))
-        if isinstance(self.said, Exception):
-            raise self.said
+        said: Any = self.said
+        if isinstance(said, Exception):
+            raise said
         return (self.said, f"tag{len(self.said['hosts'])}") if self.said else None
 
 
