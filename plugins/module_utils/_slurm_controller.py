@@ -16,6 +16,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import ex
 
 POLL_SECONDS = 0.3
 LOG_LINES = 20
+SYSTEMD_LINES = 3  # a service that dies again and again would fill more with these
 SHOWN_NODES = 20
 # States in which a node runs jobs or could. Of the marks after the word, "*" is that of one that does not answer.
 USABLE = re.compile(r"(idle|mixed|allocated|completing|reserved|planned|blocked)[+\-$@]*\Z")
@@ -95,11 +96,17 @@ class Controller:
         return {name.lower(): value for name, value in _SHOWN.findall(self.ask(["scontrol", "show", "config"]))}
 
     def last_words(self, log_file: str = "") -> str:
-        """Return the last lines of the journal and of the log file, if there is one."""
-        lines = [f"--lines={LOG_LINES}", "--no-pager", "--output=short-iso", "--quiet"]
-        # What slurmctld itself said; without that, what systemd says of it.
-        own = self._run(["journalctl", f"_SYSTEMD_UNIT={self._service}", *lines])[1].strip()
-        text = own or self._run(["journalctl", f"--unit={self._service}", *lines])[1].strip()
+        """Return slurmctld's own last lines, systemd's about it, and those of the log file, if there is one."""
+        journal = ["journalctl", "--no-pager", "--output=short-iso", "--quiet"]
+        own = self._run([*journal, f"--lines={LOG_LINES}", f"_SYSTEMD_UNIT={self._service}"])[1].strip()
+        about = [
+            f"--lines={SYSTEMD_LINES}",
+            "--grep=process exited|failed with|skipped",
+            f"UNIT={self._service}",
+            "_PID=1",
+        ]
+        systemd = self._run([*journal, *about])[1].strip()
+        text = f"{own}\n{systemd}".strip()
         if log_file:
             text += f"\n{log_file}:\n" + self._run(["tail", f"--lines={LOG_LINES}", log_file])[1].strip()
         return text

@@ -153,9 +153,10 @@ def test_a_controller_that_does_not_answer_is_an_error_with_the_reason() -> None
 
 
 def test_last_words_are_those_of_the_journal_and_the_log() -> None:
-    host = Host({"journalctl": (0, "fatal: one\n", ""), "tail": (0, "fatal: two\n", "")})
-    assert controller(host).last_words() == "fatal: one"
-    assert controller(host).last_words("/var/log/x").split() == ["fatal:", "one", "/var/log/x:", "fatal:", "two"]
+    host = Host({"journalctl": (0, "one\n", ""), "tail": (0, "two\n", "")})
+    assert controller(host).last_words().split() == ["one", "one"]  # slurmctld's own, and systemd's about it
+    assert ["_SYSTEMD_UNIT=" in command for command in host.commands] == [True, False]
+    assert controller(host).last_words("/var/log/x").split() == ["one", "one", "/var/log/x:", "two"]
 
 
 # --- Taking over -----------------------------------------------------------------------------------------------------
