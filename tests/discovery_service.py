@@ -21,12 +21,13 @@ SOURCE = ROOT / "roles" / "discovery" / "files"
 ADMIN = "admin-token-of-the-tests-0123456789abcdef"
 READER = "reader-token-of-the-tests-0123456789abcdef"
 ALPHA = "alpha-reader-token-of-the-tests-0123456789"
+WRITER = "alpha-writer-token-of-the-tests-0123456789"
 CERTIFICATE = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key.pem -out cert.pem -subj /CN=x"
 
 
 @dataclass
 class Service:
-    """A running API, with tokens for an administrator, a reader, and a reader of the cluster alpha alone."""
+    """A running API, with tokens for an administrator, a reader, and a reader and a writer of the cluster alpha alone."""
 
     folder: Path
     port: int
@@ -105,6 +106,7 @@ def discovery_service(folder: Path) -> Iterator[Service]:
         ("admin", ADMIN, "--scope", "admin"),
         ("reader", READER),
         ("alpha", ALPHA, "--cluster", "alpha"),
+        ("writer", WRITER, "--scope", "write", "--cluster", "alpha"),
     ):
         command = service.command("token", "set", name, *more)
         subprocess.run(command, cwd=SOURCE, check=True, capture_output=True, input=token.encode())

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import keyword
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, InventoryError
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._answers import Said
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import Groups, Origin, is_host_name
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import Snapshot
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import FAILED, STATUS, group_name
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS
 
 KINDS = ("role", "cluster", "partition", "state", "label")
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-# What these names mean is not for a source of hosts to say.
-_LOCAL = frozenset({"localhost", "127.0.0.1"})
-_RESERVED_GROUPS = frozenset({"all", "ungrouped", FAILED})
 _SHAPE = {"vars": dict, "labels": dict, "roles": list, "partitions": list, "state": str}
 # Facts that are there on request: what the API itself calls full, and what the groups are made from.
 _FACTS = ("cluster", "state", "roles", "partitions", "labels")
@@ -55,16 +52,22 @@ class DiscoverySource:
     def __init__(self, client: DiscoveryClient, wanted: Wanted) -> None:
         self._client = client
         self._wanted = wanted
-        self.asked = [client.url]
-        self.key = {"url": client.url, "principal": client.principal, **dataclasses.asdict(wanted)}
+        self.parts = {client.url: {"url": client.url, "principal": client.principal, **dataclasses.asdict(wanted)}}
 
-    def fetch(self, etag: str | None) -> tuple[Snapshot, str] | None:
-        """Return the whole inventory and its validator, or None where the validator still holds."""
-        answer = self._client.get("/v1/inventory", self._wanted.query, etag)
-        if answer is None:
-            return None
-        document, validator = answer
-        return snapshot_of(document, self._wanted), validator
+    def fetch(self, validators: Mapping[str, str | None]) -> dict[str, Said]:
+        """Ask for the whole inventory."""
+        return {url: self._ask(etag) for url, etag in validators.items()}
+
+    def whole(self, parts: Mapping[str, Snapshot]) -> Snapshot:
+        """Return it: it is the only part."""
+        return parts[self._client.url]
+
+    def _ask(self, etag: str | None) -> Said:
+        try:
+            answer = self._client.get("/v1/inventory", self._wanted.query, etag)
+            return answer and (snapshot_of(answer[0], self._wanted), answer[1])
+        except HpcopsError as error:
+            return error
 
 
 def snapshot_of(document: Mapping[str, Any], wanted: Wanted) -> Snapshot:
@@ -76,14 +79,15 @@ def snapshot_of(document: Mapping[str, Any], wanted: Wanted) -> Snapshot:
     if missing:
         raise InventoryError(f"clusters: the API has no cluster {', '.join(missing)}")
     sift = _Sift(wanted)
-    groups = _Groups(wanted)
+    groups = Groups()
     for name in clusters:
-        groups.add_cluster(name)
+        groups.add(("cluster", name))
     variables: dict[str, dict[str, Any]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name, host in hosts.items():
         _check(name, host, clusters)
-        groups.add(name, host)
+        for origin in _origins(host, wanted):
+            groups.add(origin, (name,))
         about = {f"discovery_{fact}": host.get(fact, {} if fact == "labels" else []) for fact in _FACTS}
         variables[name] = sift.host(host.get("vars", {}), about)
         if wanted.expressions:
@@ -91,16 +95,18 @@ def snapshot_of(document: Mapping[str, Any], wanted: Wanted) -> Snapshot:
     return Snapshot(
         hosts=variables,
         groups=groups.members,
-        group_vars={groups.of_cluster(name): sift.known(item.get("vars", {})) for name, item in clusters.items()},
+        group_vars={
+            groups.name(("cluster", name)): sift.known(item.get("vars", {})) for name, item in clusters.items()
+        },
         facts=facts,
-        parts={f"cluster {name}": groups.of_cluster(name) for name in clusters},
+        parts={f"cluster {name}": groups.name(("cluster", name)) for name in clusters},
         revision=str(document.get("revision", "")),
         warnings=(*groups.warnings(), *sift.warnings()),
     )
 
 
 def _check(name: str, host: Any, clusters: Collection[str]) -> None:
-    if not _NAME.fullmatch(name) or name in _LOCAL:
+    if not is_host_name(name):
         raise InventoryError(f"the answer has a host with the name {name[:100]!r}, which cannot be one")
     if not isinstance(host, dict) or host.get("cluster") not in clusters:
         raise InventoryError(f"the answer's host {name} is in no cluster that the answer has")
@@ -144,57 +150,16 @@ class _Sift:
             yield f"variables that cannot be called so were left out: {', '.join(sorted(self._bad))}"
 
 
-class _Groups:
-    """Collects the hosts of each group, and notices when two things would be one group."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.members: dict[str, list[str]] = {}
-        self._kinds = frozenset(wanted.group_by)
-        self._label_keys = wanted.label_keys
-        self._names: dict[tuple[str, ...], str] = {}
-        self._origins: dict[str, tuple[str, ...]] = {}
-        self._warnings: list[str] = []
-
-    def add_cluster(self, name: str) -> None:
-        """Each has a group, which has its variables, also before it has hosts."""
-        self.members[self._name(("cluster", name))] = []
-
-    def of_cluster(self, name: str) -> str:
-        return self._names["cluster", name]
-
-    def add(self, name: str, host: Mapping[str, Any]) -> None:
-        for origin in self._origins_of(host):
-            group = self._names.get(origin) or self._name(origin)
-            if group not in _RESERVED_GROUPS:
-                self.members.setdefault(group, []).append(name)
-
-    def _origins_of(self, host: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-        kinds = self._kinds
-        yield ("cluster", host["cluster"])
-        if "role" in kinds:
-            yield from (("role", role) for role in host.get("roles", ()))
-        if "partition" in kinds:
-            yield from (("partition", partition) for partition in host.get("partitions", ()))
-        if "state" in kinds:
-            yield ("state", host.get("state", "unknown"))
-        if "label" in kinds:
-            labels = host.get("labels", {})
-            keys = labels if self._label_keys is None else [key for key in self._label_keys if key in labels]
-            yield from (("label", key, labels[key]) for key in keys)
-
-    def _name(self, origin: tuple[str, ...]) -> str:
-        kind, *rest = origin
-        text = "_".join(part for part in rest if part)
-        name = self._names[origin] = group_name(text if kind == "role" else f"{kind}_{text}")
-        other = self._origins.setdefault(name, origin)
-        if other != origin:
-            problem = f"{' '.join(other)} and {' '.join(origin)} would both be the group {name}; rename one of them"
-            if "cluster" in (kind, other[0]):
-                raise InventoryError(problem)
-            self._warnings.append(problem)
-        if name in _RESERVED_GROUPS:
-            self._warnings.append(f"{kind} {text} makes no group: the name has another meaning")
-        return name
-
-    def warnings(self) -> list[str]:
-        return self._warnings[:20]
+def _origins(host: Mapping[str, Any], wanted: Wanted) -> Iterator[Origin]:
+    kinds = wanted.group_by
+    yield ("cluster", host["cluster"])
+    if "role" in kinds:
+        yield from (("role", role) for role in host.get("roles", ()))
+    if "partition" in kinds:
+        yield from (("partition", partition) for partition in host.get("partitions", ()))
+    if "state" in kinds:
+        yield ("state", host.get("state", "unknown"))
+    if "label" in kinds:
+        labels = host.get("labels", {})
+        keys = labels if wanted.label_keys is None else [key for key in wanted.label_keys if key in labels]
+        yield from (("label", key, labels[key]) for key in keys)

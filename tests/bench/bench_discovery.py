@@ -77,6 +77,9 @@ class Client:
             raise SystemExit(f"{method} {path}: {answer.status} {content[:500]!r}")
         return answer, content
 
+    def close(self) -> None:
+        self._connection.close()
+
 
 @contextmanager
 def service(folder: Path, database: str) -> Iterator[int]:
@@ -256,14 +259,15 @@ def measure(folder: Path, process: int, hosts: int, seconds: float) -> None:
 def heartbeats(folder: Path, process: int, seconds: float, hosts: int, beat: Callable[[int, int], bytes]) -> None:
     """Each host for itself: all of them once a minute, and as fast as they can."""
     once_a_minute = SENDERS * 60 / hosts  # seconds between two requests of one sender
-    for name, pause in (
-        (f"heartbeats of {hosts} hosts, each once a minute", once_a_minute),
-        (f"heartbeats, {SENDERS} senders that wait for their answers", 0.0),
+    for name, pause, kept in (
+        (f"heartbeats of {hosts} hosts once a minute, {hosts / 60:.0f} /s", once_a_minute, True),
+        ("the same, on a new connection each", once_a_minute, False),
+        (f"heartbeats, {SENDERS} senders that wait for their answers", 0.0, True),
     ):
         begin, cpu = time.perf_counter(), cpu_of(process)
         with ThreadPoolExecutor(SENDERS) as pool:
             sending = [
-                pool.submit(send_beats, folder, number, pause, begin, seconds, beat) for number in range(SENDERS)
+                pool.submit(send_beats, folder, number, pause, begin, seconds, beat, kept) for number in range(SENDERS)
             ]
             sent = sum(sender.result() for sender in sending)
         took, used = time.perf_counter() - begin, cpu_of(process) - cpu
@@ -271,15 +275,17 @@ def heartbeats(folder: Path, process: int, seconds: float, hosts: int, beat: Cal
 
 
 def send_beats(
-    folder: Path, number: int, pause: float, begin: float, seconds: float, beat: Callable[[int, int], bytes]
+    folder: Path, number: int, pause: float, begin: float, seconds: float, beat: Callable[[int, int], bytes], kept: bool
 ) -> int:
-    """Send one host's beat after the other, and return how many."""
+    """Send one host's beat after the other, on a connection that is kept or not, and return how many."""
     client, sent = Client(folder), 0
     while time.perf_counter() - begin < seconds:
         due = begin + pause * (sent + number / SENDERS)
         time.sleep(max(0.0, due - time.perf_counter()))
         client.ask("POST", "/v1/heartbeats", beat(number * 100 + sent, 1))
         sent += 1
+        if not kept:
+            client.close()  # the next request opens another one
     return sent
 
 

@@ -86,12 +86,31 @@ def test_revoked_token_is_refused_at_once(site: Client, database: Database) -> N
     assert revoke_token(database, "reader") is False
 
 
+def test_revoked_token_sends_no_more_heartbeats(site: Client, database: Database) -> None:
+    node, body = site.of(NODE), {"beats": [{"host": "a1"}]}
+    for _beat in range(2):
+        node.ok("POST", "/v1/heartbeats", json=body)
+    before = site.ok("GET", "/v1/heartbeats")["items"]
+    assert revoke_token(database, "node") is True
+    node.refused(401, "POST", "/v1/heartbeats", json=body)
+    assert site.ok("GET", "/v1/heartbeats")["items"] == before
+
+
+def test_token_whose_clusters_change_sends_heartbeats_of_the_new_ones_alone(site: Client, database: Database) -> None:
+    node = site.of(NODE)
+    for clusters, statuses in ((None, (204, 204)), (["beta"], (403, 204)), (["alpha"], (204, 403))):
+        put_token(database, "node", NODE, "heartbeat", clusters, None)
+        found = [node.post("/v1/heartbeats", json={"beats": [{"host": name}]}).status_code for name in ("a1", "b1")]
+        assert tuple(found) == statuses
+
+
 def test_token_ends_when_it_was_to_end(site: Client, database: Database) -> None:
     token = new_token()
     put_token(database, "short", token, "read", None, time.time() + 2)
     site.of(token).ok("GET", "/v1/hosts")
     time.sleep(2.1)
     site.of(token).refused(401, "GET", "/v1/hosts")
+    site.of(token).refused(401, "POST", "/v1/heartbeats", json={"beats": [{"host": "a1"}]})
 
 
 def test_token_whose_clusters_change_sees_the_new_ones_at_once(site: Client, database: Database) -> None:

@@ -199,6 +199,46 @@ def test_heartbeat_of_an_unknown_host_does_not_spoil_those_of_others(
     assert [found["host"] for found in site.ok("GET", "/v1/heartbeats")["items"]] == ["a1", "b1"]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["token known", "token new"])
+@pytest.mark.parametrize(
+    ("content", "type_of_it", "status"),
+    [
+        (b'{"beats": [{"host": "a1"}]}', "application/json", 204),
+        (b'{"beats": [{"host": "a1"}]}', "application/json; charset=utf-8", 204),
+        (b'{"beats": [{"host": "a1"}]}', "text/plain", 422),
+        (b'{"beats": [{"host": "a1", "colour": "blue"}]}', "application/json", 422),
+        (b'{"beats": [{"host": "a1", "services": {"s": "ill"}}]}', "application/json", 422),
+        (b'{"beats": []}', "application/json", 422),
+        (b'{"beats": [', "application/json", 400),
+        (b"", "application/json", 422),
+    ],
+)
+def test_heartbeats_are_answered_alike_whether_the_token_is_known_already(
+    site: Client, content: bytes, type_of_it: str, status: int, *, known: bool
+) -> None:
+    node = site.of(NODE)
+    if known:
+        node.ok("POST", "/v1/heartbeats", json={"beats": [{"host": "a2"}]})
+        node.ok("POST", "/v1/heartbeats", json={"beats": [{"host": "a2"}]})
+    answer = node.post("/v1/heartbeats", content=content, headers={"Content-Type": type_of_it})
+    assert answer.status_code == status, answer.text
+    seen = [beat["host"] for beat in site.ok("GET", "/v1/heartbeats")["items"]]
+    assert ("a1" in seen) == (status == 204)
+
+
+def test_heartbeats_are_counted_as_requests_of_their_path(site: Client) -> None:
+    line = 'hpcops_discovery_requests_total{method="POST",route="/v1/heartbeats",status="204"} '
+
+    def count() -> float:
+        text: str = site.get("/metrics").text
+        return float(next((row.removeprefix(line) for row in text.splitlines() if row.startswith(line)), "0"))
+
+    before = count()
+    for _beat in range(3):
+        site.of(NODE).ok("POST", "/v1/heartbeats", json={"beats": [{"host": "a1"}]})
+    assert count() == before + 3
+
+
 def test_heartbeat_of_a_retired_host_is_refused(site: Client) -> None:
     site.ok("PATCH", "/v1/hosts/a1", json={"state": "retired"})
     problem = site.refused(422, "POST", "/v1/heartbeats", json={"beats": [{"host": "a1"}]})

@@ -267,6 +267,9 @@ def test_targets_are_what_prometheus_reads(site: Client) -> None:
             "host": "a1",
             "__meta_discovery_host_state": "active",
             "__meta_discovery_health": "passing",
+            "__meta_discovery_host_roles": ",slurmd,",
+            "__meta_discovery_host_partitions": ",batch,",
+            "__meta_discovery_slurm_node": "a1",
             "__meta_discovery_label_job_kind": "os",
         },
     }

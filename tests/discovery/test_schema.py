@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from conftest import PostgreSQL
+from hpcops_discovery import clock
 from hpcops_discovery.backup import BackupError, restore_backup, write_backup
 from hpcops_discovery.database import Database
 from hpcops_discovery.openapi import document
 from hpcops_discovery.settings import Settings
 from hpcops_discovery.shapes import HostPatch, HostWrite, SlurmNode
-from hpcops_discovery.tables import metadata
-from sqlalchemy import select
-from support import ROOT, Client, cli, in_thread, service, write_config
+from hpcops_discovery.tables import events, metadata
+from sqlalchemy import select, update
+from support import READER, ROOT, Client, cli, in_thread, service, write_config
 
 
 def test_migrations_make_the_tables_that_the_code_uses(database_url: str) -> None:
@@ -102,6 +104,27 @@ def test_restore_replaces_data_only_when_it_is_told_to(settings: Settings, site:
         restore_backup(database, tmp_path / "backup")
     restore_backup(database, tmp_path / "backup", force=True)
     assert site.ok("GET", "/v1/hosts/a1")["rack"] == "r1"
+
+
+def test_events_older_than_asked_for_are_removed_and_watchers_learn_that_they_missed_some(
+    settings: Settings, site: Client, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "c.toml", database_url=settings.database_url)
+    known = site.ok("GET", "/v1/clusters")["revision"]
+    site.ok("PATCH", "/v1/hosts/a1", json={"rack": "r8"})
+    site.of(READER).refused(403, "PATCH", "/v1/hosts/a1", json={"rack": "r9"})
+    with Database(settings.database_url).engine.begin() as connection:
+        connection.execute(
+            update(events).where(events.c.action != "denied").values(at=clock.at(time.time() - 100 * 86400))
+        )
+    site.ok("PATCH", "/v1/hosts/a1", json={"rack": "r9"})
+    assert cli(config, "prune", "--events", "101d").stdout == "0 events removed\n"
+    assert site.ok("GET", f"/v1/watch?since={known}")["reset"] is False
+    assert int(cli(config, "prune", "--events", "99d").stdout.split()[0]) > 0
+    assert [event["action"] for event in site.ok("GET", "/v1/events")["items"]] == ["denied", "updated"]
+    assert site.ok("GET", f"/v1/watch?since={known}")["reset"] is True
+    news = site.ok("GET", f"/v1/watch?since={known + 1}")
+    assert (news["reset"], [event["key"] for event in news["events"]]) == (False, ["a1"])
 
 
 @pytest.mark.parametrize("damage", ["cut", "lines", "nothing", "other"])

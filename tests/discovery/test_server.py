@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -73,6 +74,16 @@ def test_watchers_do_not_keep_a_process_from_ending(sqlite_url: str, tmp_path: P
         assert server.stop() == 0
         assert time.monotonic() - begin < 45
         assert [answer.result().status_code for answer in watching] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("path", ["/v1/hosts", "/v1/heartbeats"])
+def test_client_that_goes_away_in_the_middle_of_a_body_is_no_error(sqlite_url: str, tmp_path: Path, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: application/json\r\n"
+    with serving(tmp_path, sqlite_url) as server:
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as client:
+            client.sendall(f'{head}Content-Length: 100\r\n\r\n{{"beats": ['.encode())
+        eventually(lambda: f"POST {path} 400" in server.log.read_text())
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_figures_are_those_of_all_processes(sqlite_url: str, tmp_path: Path) -> None:

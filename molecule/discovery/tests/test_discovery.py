@@ -14,7 +14,8 @@ from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
 RUNNER = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"])
-API = RUNNER.get_hosts("discovery")[0]
+API = RUNNER.get_hosts("alone")[0]
+PAIR = RUNNER.get_hosts("pair")
 CLIENT = RUNNER.get_hosts("client")[0]
 testinfra_hosts = [f"docker://{API}"]
 SECRET = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "token").read_text(encoding="utf-8").split()[0]
@@ -23,26 +24,26 @@ URL = "https://api:8420"
 
 @pytest.fixture(name="client", scope="module")
 def client_fixture() -> Host:
-    """Another host, which trusts the API's certificate."""
+    """Another host, which trusts the APIs' certificates."""
     client = testinfra.get_host(f"docker://{CLIENT}")
-    certificate = testinfra.get_host(f"docker://{API}").file("/etc/hpcops-discovery/tls.crt").content_string
-    client.run_expect([0], f"echo '{certificate}' >/tmp/api.crt")
+    authority = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "ca", "ca.crt").read_text(encoding="utf-8")
+    client.run_expect([0], f"echo '{authority}' >/tmp/api.crt")
     return client
 
 
-def status(client: Host, method: str, path: str, body: object = None, token: str = "admin") -> int:
-    return int(_curl(client, method, path, body, token, "--output /dev/null --write-out '%{http_code}'"))
+def status(client: Host, method: str, path: str, body: object = None, token: str = "admin", url: str = URL) -> int:
+    return int(_curl(client, method, f"{url}{path}", body, token, "--output /dev/null --write-out '%{http_code}'"))
 
 
-def answer(client: Host, method: str, path: str, body: object = None, token: str = "admin") -> Any:
-    return json.loads(_curl(client, method, path, body, token, "--fail-with-body"))
+def answer(client: Host, method: str, path: str, body: object = None, token: str = "admin", url: str = URL) -> Any:
+    return json.loads(_curl(client, method, f"{url}{path}", body, token, "--fail-with-body"))
 
 
-def _curl(client: Host, method: str, path: str, body: object, token: str, options: str) -> str:
+def _curl(client: Host, method: str, url: str, body: object, token: str, options: str) -> str:
     data = f"--json '{json.dumps(body)}'" if body is not None else ""
     header = f"--header 'Authorization: Bearer {token}-{SECRET}'"
     return str(
-        client.check_output(f"curl --silent --cacert /tmp/api.crt {options} -X {method} {header} {data} '{URL}{path}'")
+        client.check_output(f"curl --silent --cacert /tmp/api.crt {options} -X {method} {header} {data} '{url}'")
     )
 
 
@@ -137,6 +138,52 @@ def test_tokens_are_in_no_file_and_no_journal_of_the_host(host: Host) -> None:
     search = f"grep --recursive --files-with-matches --no-messages --fixed-strings {SECRET}"
     assert host.run(f"{search} /etc /var /opt /home /root /run /srv /usr/local").stdout == ""
     assert SECRET not in host.check_output("journalctl --no-pager --output=cat")
+
+
+def test_environment_that_serves_no_more_is_removed(host: Host) -> None:
+    environments = host.check_output("ls -d /opt/hpcops-discovery/venv-*").splitlines()
+    assert len(environments) == 1
+    assert host.run(f"{environments[0]}/bin/python -c 'import hpcops_discovery'").rc == 0
+
+
+def test_two_servers_over_one_database_are_one_site(client: Host) -> None:
+    one, two = "https://one:8420", "https://two:8420"
+    answer(client, "PUT", "/v1/clusters/beta", {}, url=one)
+    answer(client, "PUT", "/v1/hosts/n1", {"name": "n1", "cluster": "beta"}, url=two)
+    seen = answer(client, "GET", "/v1/hosts/n1", url=one)
+    answer(client, "PATCH", "/v1/hosts/n1", {"rack": "r1", "revision": seen["revision"]}, url=one)
+    assert status(client, "PATCH", "/v1/hosts/n1", {"rack": "r2", "revision": seen["revision"]}, url=two) == 409
+    assert answer(client, "GET", "/v1/hosts/n1", url=two)["rack"] == "r1"
+
+
+def test_one_of_two_servers_goes_on_without_the_other(client: Host) -> None:
+    first = testinfra.get_host(f"docker://{PAIR[0]}")
+    first.run_expect([0], "systemctl stop hpcops-discovery.socket hpcops-discovery.service")
+    try:
+        answer(client, "PUT", "/v1/clusters/gamma", {}, url="https://two:8420")
+    finally:
+        first.run_expect([0], "systemctl start hpcops-discovery.socket hpcops-discovery.service")
+    assert status(client, "GET", "/v1/clusters/gamma", url="https://one:8420") == 200
+
+
+def test_token_revoked_on_one_server_is_refused_by_the_other(client: Host) -> None:
+    first = testinfra.get_host(f"docker://{PAIR[0]}")
+    token = first.check_output("hpcops-discovery token create visitor --expires 1h")
+    ask = f"curl --silent --cacert /tmp/api.crt --oauth2-bearer {token} --write-out '%{{http_code}}' -o /dev/null https://two:8420/v1/hosts"
+    assert client.check_output(ask) == "200"
+    first.run_expect([0], "hpcops-discovery token revoke visitor")
+    assert client.check_output(ask) == "401"
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_server_without_wheels_of_its_own_has_what_the_requirements_pin(name: str) -> None:
+    server = testinfra.get_host(f"docker://{name}")
+    assert not server.file("/opt/hpcops-discovery/wheels").exists
+    frozen = server.check_output("/opt/hpcops-discovery/venv-*/bin/pip freeze").splitlines()
+    text = server.file("/opt/hpcops-discovery/requirements.txt").content_string
+    pinned = {line.split()[0] for line in text.splitlines() if "==" in line}
+    assert frozen
+    assert {line.lower().replace("_", "-") for line in frozen} <= pinned
 
 
 def test_others_can_read_neither_database_nor_settings_nor_backups(host: Host) -> None:

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -35,6 +35,8 @@ INCLUDES: dict[Scope, frozenset[Scope]] = {
     "write": frozenset({"heartbeat", "read", "write"}),
     "admin": frozenset({"heartbeat", "read", "write", "admin"}),
 }
+# Digits of a digest by which a token is found, before all of it is compared.
+HALF = 32
 log = logging.getLogger(__name__)
 bearer = HTTPBearer(auto_error=False, description="A token made by hpcops-discovery token.")
 
@@ -89,6 +91,14 @@ class Caller:
             names = ",".join(sorted(self.principal.clusters))
             parts.append(hashlib.sha256(names.encode()).hexdigest()[:8])
         return f'W/"{".".join(parts)}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A principal that was known without asking the database, and the version of all tokens at which that was so."""
+
+    principal: Principal
+    version: tuple[str, int]
 
 
 # --- Tokens --------------------------------------------------------------------------------------------------------
@@ -172,44 +182,50 @@ class FailureLimit:
         return exceeded
 
 
+class Principals:
+    """The holders of the tokens that were valid at one state of the data."""
+
+    def __init__(self, state: State, rows: Iterable[Any]) -> None:
+        self.version = state.access_version
+        self._by_half: dict[str, list[tuple[str, Principal]]] = {}
+        for row in rows:
+            clusters = frozenset(json.loads(row.clusters)) if row.clusters is not None else None
+            principal = Principal(row.name, row.scope, clusters, row.expires)
+            self._by_half.setdefault(row.digest[:HALF], []).append((row.digest, principal))
+
+    def holder(self, token: str) -> Principal | None:
+        """Who has the token. How long that takes tells neither how many there are nor how much of a wrong one was right."""
+        wanted = digest_of(token)
+        for digest, principal in self._by_half.get(wanted[:HALF], ()):
+            if hmac.compare_digest(digest, wanted):
+                return None if principal.expires is not None and principal.expires <= time.time() else principal
+        return None
+
+
 class Access:
     """Knows the valid tokens, and learns at once when they change."""
 
     def __init__(self, database: Database, failures_per_minute: int) -> None:
         self._database = database
         self._limit = FailureLimit(failures_per_minute)
-        self._known: tuple[tuple[str, int], dict[str, Principal]] | None = None
+        self._known: Principals | None = None
 
     def identify(self, token: str | None) -> tuple[State, Principal | None]:
         """The state of the data, and who has this token; both of the same moment."""
         state = self._database.state()
         if token is None:
             return state, None
-        wanted = digest_of(token)
-        for digest, principal in self._principals(state).items():
-            if hmac.compare_digest(digest, wanted):
-                expired = principal.expires is not None and principal.expires <= time.time()
-                return state, None if expired else principal
-        return state, None
-
-    def _principals(self, state: State) -> dict[str, Principal]:
-        version = (state.epoch, state.access_revision)
-        if self._known is None or self._known[0] != version:
+        if self._known is None or self._known.version != state.access_version:
             with self._database.read() as connection:
                 rows = connection.execute(select(tokens).where(tokens.c.revoked.is_(False))).all()
-            self._known = (
-                version,
-                {
-                    row.digest: Principal(
-                        row.name,
-                        row.scope,
-                        frozenset(json.loads(row.clusters)) if row.clusters is not None else None,
-                        row.expires,
-                    )
-                    for row in rows
-                },
-            )
-        return self._known[1]
+            self._known = Principals(state, rows)
+        return state, self._known.holder(token)
+
+    def recall(self, token: str) -> Recalled | None:
+        """Who had this token when the database was last asked; to be believed only while the version is the same."""
+        known = self._known
+        principal = known.holder(token) if known is not None else None
+        return Recalled(principal, known.version) if known is not None and principal is not None else None
 
     def unauthenticated(self, address: str, challenge: str = "Bearer") -> Problem:
         if self._limit.exceeded_by(address):

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
@@ -15,8 +15,8 @@ from sqlalchemy.sql import ColumnElement
 
 from . import documents
 from .access import Principal
-from .clock import now
-from .database import Database, Write, in_batches
+from .clock import at, now
+from .database import Database, Write, execute_many, in_batches
 from .problems import Problem, field_error, invalid, pointer
 from .queries import SERVICE_ROWS
 from .shapes import (
@@ -53,7 +53,6 @@ class Draft:
     row: Any
     spec: str
     columns: dict[str, Any]
-    terms: list[tuple[str, str, str]] = field(default_factory=list)
     action: Action = "updated"
 
     @property
@@ -167,34 +166,55 @@ class Job:
         """Write what differs. Returns that."""
         changed = [draft for draft in drafts if draft.row is None or draft.row.spec != draft.spec]
         names = [column.name for column in table.primary_key.columns]
-        new, old = [], []
-        for draft in changed:
-            values = {**draft.columns, "spec": draft.spec, "revision": self.write.revision, "updated": self.at}
-            if draft.row is None:
-                draft.action = "created"
-                new.append({**dict(zip(names, draft.key, strict=True)), **values})
-            elif draft.action != "removed":
-                old.append({**{f"key_{name}": part for name, part in zip(names, draft.key, strict=True)}, **values})
-        if new:
-            self.connection.execute(insert(table), new)
-        if old:
-            where: list[ColumnElement[bool]] = [table.c[name] == bindparam(f"key_{name}") for name in names]
-            self.connection.execute(update(table).where(*where), old)
+        new = [draft for draft in changed if draft.row is None]
+        old = [draft for draft in changed if draft.row is not None and draft.action != "removed"]
+        common = {"revision": self.write.revision, "updated": self.at}
+        for draft in new:
+            draft.action = "created"
+        execute_many(
+            self.connection,
+            insert(table),
+            [
+                {**dict(zip(names, draft.key, strict=True)), **draft.columns, "spec": draft.spec, **common}
+                for draft in new
+            ],
+        )
+        # An index costs nothing where its column is left alone.
+        differing = {
+            name for draft in old for name, value in draft.columns.items() if getattr(draft.row, name) != value
+        }
+        where: list[ColumnElement[bool]] = [table.c[name] == bindparam(f"key_{name}") for name in names]
+        execute_many(
+            self.connection,
+            update(table).where(*where),
+            [
+                {f"key_{name}": part for name, part in zip(names, draft.key, strict=True)}
+                | {name: draft.columns[name] for name in differing}
+                | {"spec": draft.spec, **common}
+                for draft in old
+            ],
+        )
         self._write_terms(kind, changed)
         self._write_events(kind, changed)
         return changed
 
     def _write_terms(self, kind: Kind, changed: Sequence[Draft]) -> None:
-        own = terms.c.kind == "service-label" if kind == "service" else terms.c.kind != "service-label"
-        for batch in in_batches([draft.owner for draft in changed if draft.row is not None]):
-            self.connection.execute(delete(terms).where(terms.c.owner.in_(batch), own))
-        rows = [
-            {"kind": term, "name": name, "value": value, "owner": draft.owner}
-            for draft in changed
-            for term, name, value in draft.terms
-        ]
-        if rows:
-            self.connection.execute(insert(terms), rows)
+        gone, new = [], []
+        for draft in changed:
+            before = documents.terms_of(kind, draft.row.spec) if draft.row is not None else set()
+            after = documents.terms_of(kind, draft.spec) if draft.spec else set()
+            gone += [(*term, draft.owner) for term in before - after]
+            new += [(*term, draft.owner) for term in after - before]
+        key = terms.primary_key.columns
+        where = [column == bindparam(f"key_{column.name}") for column in key]
+        names = [column.name for column in key]
+        execute_many(
+            self.connection,
+            delete(terms).where(*where),
+            [{f"key_{name}": part for name, part in zip(names, term, strict=True)} for term in gone],
+        )
+        # In the index's order, since all of them are looked for there.
+        execute_many(self.connection, insert(terms), [dict(zip(names, term, strict=True)) for term in sorted(new)])
 
     def _begin_health(self, changed: Sequence[Draft]) -> None:
         """What has no check passes; what has a new one is unknown until it was checked."""
@@ -234,8 +254,7 @@ class Job:
             }
             for draft in changed
         ]
-        if rows:
-            self.connection.execute(insert(events), rows)
+        execute_many(self.connection, insert(events), rows)
 
 
 # --- Hosts ---------------------------------------------------------------------------------------------------------
@@ -330,7 +349,6 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
             row,
             documents.spec_of(host),
             {**columns, "address": item.addresses.get("main")},
-            list(item.terms()),
             "retired" if state == "retired" else "updated",
         )
     _check_instances(job, instances)
@@ -406,7 +424,7 @@ def _services(job: Job, items: Sequence[ServiceWrite]) -> Iterator[Draft]:
         seen.setdefault(key, index)
         row = present.get(key)
         job.expects(index, owner, item.revision, row, documents.service)
-        yield Draft(index, key, row, documents.spec_of(item), {}, list(item.terms()))
+        yield Draft(index, key, row, documents.spec_of(item), {})
 
 
 def _present_services(connection: Connection, items: Sequence[ServiceWrite]) -> Iterator[Any]:
@@ -461,3 +479,12 @@ def remove_cluster(database: Database, principal: Principal, name: str, *, optio
             raise Problem(409, detail, current=json.loads(documents.cluster(row)))
         job.connection.execute(delete(clusters).where(clusters.c.name == name))
         return job.finish([Draft(0, (name,), row, "", {}, action="removed")], clusters, "cluster", 1)
+
+
+# --- Events --------------------------------------------------------------------------------------------------------
+
+
+def prune_events(database: Database, before: float) -> int:
+    """Remove the events from before that time, and return how many. All at once: watchers get a revision's events or none."""
+    with database.write() as write:
+        return write.connection.execute(delete(events).where(events.c.at < at(before))).rowcount

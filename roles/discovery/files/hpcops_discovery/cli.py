@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from . import settings
 from .access import AccessError, new_token, put_token, revoke_token
 from .backup import BackupError, restore_backup, write_backup
+from .changes import prune_events
 from .clock import at
 from .database import Database, newest_schema
 from .shapes import Scope
@@ -67,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     backup = commands.add_parser("backup", help="write all data to a file")
     backup.add_argument("target", type=Path, help="a file, or a folder for a file that is named by the time")
     backup.add_argument("--keep", type=int, metavar="NUMBER", help="remove older backups of the folder")
+    prune = commands.add_parser("prune", help="remove old events")
+    prune.add_argument(
+        "--events", type=duration, required=True, metavar="AGE", help="older than that, such as 1y or 400d"
+    )
     restore = commands.add_parser("restore", help="read all data from a backup; stop the service first")
     restore.add_argument("file", type=Path)
     restore.add_argument("--force", action="store_true", help="replace the data that the database has")
@@ -86,11 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def duration(value: str) -> int:
+    """Seconds."""
+    match = re.fullmatch(r"(\d{1,5})([hdy])", value)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{value}' is no duration such as 90d")
+    return int(match[1]) * UNITS[match[2]]
+
+
 def expiry(value: str) -> float:
     """When a token ends, in seconds since 1970."""
-    match = re.fullmatch(r"(\d{1,5})([hdy])", value)
-    if match:
-        return time.time() + int(match[1]) * UNITS[match[2]]
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return time.time() + duration(value)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
@@ -142,6 +155,11 @@ def _backup(database: Database, options: argparse.Namespace) -> int:
     return 0
 
 
+def _prune(database: Database, options: argparse.Namespace) -> int:
+    print(f"{prune_events(database, max(0.0, time.time() - options.events))} events removed")
+    return 0
+
+
 def _restore(database: Database, options: argparse.Namespace) -> int:
     print(f"{restore_backup(database, options.file, force=options.force)} rows restored")
     return 0
@@ -180,4 +198,4 @@ def _list_tokens(database: Database) -> int:
     return 0
 
 
-COMMANDS = {"migrate": _migrate, "backup": _backup, "restore": _restore, "token": _token}
+COMMANDS = {"migrate": _migrate, "backup": _backup, "prune": _prune, "restore": _restore, "token": _token}

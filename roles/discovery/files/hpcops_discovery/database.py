@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, select, update
+from sqlalchemy import Connection, Delete, Engine, Insert, Update, create_engine, event, select, update
 from sqlalchemy.engine import make_url
 
 from .tables import state
@@ -31,6 +31,11 @@ class State:
     revision: int
     health_revision: int
     access_revision: int
+
+    @property
+    def access_version(self) -> tuple[str, int]:
+        """Another one whenever a token was made, changed or revoked."""
+        return (self.epoch, self.access_revision)
 
 
 class Write:
@@ -72,7 +77,11 @@ class Database:
 
     def state(self) -> State:
         with self._peek.connect() as connection:
-            return State(*connection.execute(self._state).one())
+            return self.state_in(connection)
+
+    def state_in(self, connection: Connection) -> State:
+        """The state that a transaction sees."""
+        return State(*connection.execute(self._state).one())
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -122,6 +131,18 @@ def alembic_config() -> Config:
 
 def newest_schema() -> str | None:
     return ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
+def execute_many(
+    connection: Connection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Execute an insert, update or delete for each row. SQLAlchemy itself takes longer for a row than the database does."""
+    if not rows:
+        return
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    order = compiled.positiontup
+    values = [tuple(row[name] for name in order) for row in rows] if order else rows
+    connection.exec_driver_sql(str(compiled), values)
 
 
 def in_batches(values: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

@@ -7,13 +7,28 @@ from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from .clock import at
+from .shapes import Kind
 
 
 def spec_of(shape: BaseModel) -> str:
     """The text that is stored. Equal objects have equal texts."""
     return shape.model_dump_json(exclude={"revision"}, exclude_none=True)
+
+
+def terms_of(kind: Kind, spec: str) -> set[tuple[str, str, str]]:
+    """What an object can be found by, besides its columns: kind, name and value."""
+    found = from_json(spec)
+    labels = found.get("labels", {}).items()
+    if kind == "service":
+        return {("service-label", key, value) for key, value in labels}
+    named = {"role": found.get("roles"), "partition": found.get("partitions")}
+    named["feature"] = found.get("slurm_node", {}).get("features")
+    return {(term, name, "") for term, names in named.items() for name in names or ()} | {
+        ("label", key, value) for key, value in labels
+    }
 
 
 def _with(row: Any, extra: str = "") -> str:

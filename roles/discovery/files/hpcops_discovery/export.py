@@ -149,10 +149,23 @@ def target_groups(rows: Sequence[Any]) -> bytes:
             "host": row.host,
             "__meta_discovery_host_state": row.host_state,
             "__meta_discovery_health": row.status,
+            **host_labels(row.host, from_json(row.host_spec)),
             **{f"__meta_discovery_label_{_label_name(key)}": value for key, value in spec["labels"].items()},
         }
         groups.append({"targets": [f"{authority}:{spec['port']}"], "labels": labels})
     return to_json(groups)
+
+
+def host_labels(host: str, spec: dict[str, Any]) -> dict[str, str]:
+    """What the host is for; lists as Prometheus writes them, each word between commas."""
+    labels = {
+        f"__meta_discovery_host_{name}": f",{','.join(sorted(spec[name]))},"
+        for name in ("roles", "partitions")
+        if spec[name]
+    }
+    if "slurmd" in spec["roles"]:
+        labels["__meta_discovery_slurm_node"] = spec["slurm_node"].get("name") or host.partition(".")[0]
+    return labels
 
 
 def _label_name(key: str) -> str:

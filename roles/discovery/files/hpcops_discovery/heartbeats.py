@@ -22,11 +22,16 @@ from .tables import heartbeats, hosts
 GATHER_SECONDS = 0.25
 
 
+class Outdated(Exception):  # noqa: N818  # nobody's fault
+    """Tokens have changed since the principal was known."""
+
+
 @dataclass
 class _Waiting:
     principal: Principal
     beats: Sequence[Beat]
     done: asyncio.Future[None]
+    version: tuple[str, int] | None
 
 
 class Heartbeats:
@@ -37,9 +42,10 @@ class Heartbeats:
         self._waiting: list[_Waiting] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def record(self, principal: Principal, beats: Sequence[Beat]) -> None:
+    async def record(self, principal: Principal, beats: Sequence[Beat], version: tuple[str, int] | None = None) -> None:
+        """Return when they are written. With a version, only if that of the tokens is still the same."""
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(principal, beats, done))
+        self._waiting.append(_Waiting(principal, beats, done, version))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         await done
@@ -69,7 +75,8 @@ class Heartbeats:
             for some in in_batches(names):
                 wanted = select(hosts.c.name, hosts.c.cluster, hosts.c.state).where(hosts.c.name.in_(some))
                 found |= {row.name: (row.cluster, row.state) for row in connection.execute(wanted)}
-            faults = [_fault(waiting, found) for waiting in batch]
+            version = self._database.state_in(connection).access_version
+            faults = [_fault(waiting, found, version) for waiting in batch]
             rows = {
                 (beat.host, service): {"host": beat.host, "service": service, "seen": present, "status": status}
                 for waiting, fault in zip(batch, faults, strict=True)
@@ -90,7 +97,9 @@ class Heartbeats:
         return faults
 
 
-def _fault(waiting: _Waiting, found: dict[str, tuple[str, str]]) -> Exception | None:
+def _fault(waiting: _Waiting, found: dict[str, tuple[str, str]], version: tuple[str, int]) -> Exception | None:
+    if waiting.version not in (None, version):
+        return Outdated()
     errors = []
     for index, beat in enumerate(waiting.beats):
         cluster, state = found.get(beat.host, ("", "retired"))

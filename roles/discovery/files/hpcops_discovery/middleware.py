@@ -13,7 +13,7 @@ from .problems import Problem
 
 log = logging.getLogger("hpcops_discovery.request")
 # They are asked all the time, and say nothing of what goes on.
-QUIET = ("/healthz", "/readyz", "/metrics")
+QUIET = ("/healthz", "/readyz", "/metrics", "/v1/heartbeats")
 
 
 class BodyLimit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
@@ -193,13 +193,6 @@ class HostSpec(Shape):
                 )
         return self
 
-    def terms(self) -> Iterator[tuple[str, str, str]]:
-        """What the host can be found by, besides its columns: kind, name and value."""
-        yield from (("role", role, "") for role in self.roles)
-        yield from (("partition", partition, "") for partition in self.partitions)
-        yield from (("feature", feature, "") for feature in self.slurm_node.features or ())
-        yield from (("label", key, value) for key, value in self.labels.items())
-
 
 class HostWrite(HostSpec):
     revision: Revision | None = Field(None, description="Expected revision; 0: it must not exist yet.")
@@ -282,9 +275,6 @@ class ServiceSpec(Shape):
     metrics_path: Path | None = Field(None, description="Where Prometheus scrapes; without it, it does not.")
     check: Check | None = None
     labels: Labels = {}
-
-    def terms(self) -> Iterator[tuple[str, str, str]]:
-        yield from (("service-label", key, value) for key, value in self.labels.items())
 
 
 class ServiceWrite(ServiceSpec):

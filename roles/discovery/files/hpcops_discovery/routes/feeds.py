@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from .. import documents, queries
 from ..access import Reader
@@ -15,7 +15,7 @@ from ..database import State
 from ..export import Answer, target_groups
 from ..shapes import EventPage, Inventory, News, TargetGroup
 from ..site import Site, TheSite
-from ..tables import events
+from ..tables import events, hosts
 from .common import JSON, answer, unchanged
 
 router = APIRouter(prefix="/v1")
@@ -50,7 +50,8 @@ def get_targets(
     if same := unchanged(request, caller, health=True):
         return same
     with site.database.read() as connection:
-        rows = connection.execute(queries.service_query(caller.principal, wanted)).all()
+        query = queries.service_query(caller.principal, wanted).add_columns(hosts.c.spec.label("host_spec"))
+        rows = connection.execute(query).all()
     return answer(target_groups(rows), caller, health=True)
 
 
@@ -76,7 +77,8 @@ async def watch(site: TheSite, caller: Reader, wanted: Annotated[queries.WatchQu
 
 def _news(site: Site, caller: Reader, since: int, state: State) -> str:
     with site.database.read() as connection:
-        first = connection.execute(select(func.min(events.c.revision))).scalar()
+        kept = select(events.c.revision).where(events.c.action != "denied").order_by(events.c.revision).limit(1)
+        first = connection.execute(kept).scalar()
         rows = queries.events_since(connection, caller.principal, since, state.revision, MAX_EVENTS + 1)
     more = len(rows) > MAX_EVENTS
     reset = since > state.revision or (since < state.revision and (first is None or first > since + 1))
