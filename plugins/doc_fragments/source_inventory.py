@@ -23,10 +23,10 @@ options:
       - name: HPCOPS_INVENTORY_STALE_OK
   max_shrink:
     description:
-      - Percentage of its hosts that a part (a cluster) may have lost since the last good answer. One that lost more is refused by an
-        error that names the lost hosts, since a smaller inventory would take nodes out of slurm.conf.
+      - Percentage of its hosts that a part (a cluster, or a region of an account) may have lost since the last good answer. One that
+        lost more is refused by an error that names the lost hosts, since a smaller inventory would take nodes out of slurm.conf.
       - Where the loss is right, set E(HPCOPS_INVENTORY_MAX_SHRINK) to 100 for one run.
-      - There is nothing to compare with in the first run with a configuration or a token.
+      - There is nothing to compare with in the first run with a configuration or other credentials.
     type: int
     default: 20
     env:
@@ -37,7 +37,8 @@ options:
     default: 1
   cache_dir:
     description:
-      - Folder for the last good answers, one file of mode 0600 for each configuration and token. Made where it is missing.
+      - Folder for the last good answers, one file of mode 0600 for each part and configuration. Made where it is missing. No credentials
+        are in it.
       - With C(--flush-cache) the source is asked for everything again, and its answer is still compared with the last good one.
     type: path
     default: ~/.ansible/hpcops_inventory

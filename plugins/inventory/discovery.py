@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - hpcops.cluster.discovery_api
+  - hpcops.cluster.discovery_api.plugins
   - hpcops.cluster.source_inventory
 options:
   plugin:
@@ -94,24 +95,23 @@ keyed_groups:
     prefix: rack
 """
 
-from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._answers import Source
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, read_token
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_hosts import DiscoverySource, Wanted
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import Source, SourceInventory
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import SourceInventory
 
 _VARIABLES = (
-    "addresses",
-    "cluster",
-    "instance_id",
-    "labels",
-    "partitions",
-    "provider",
-    "rack",
-    "roles",
-    "state",
-    "switch",
+    "discovery_addresses",
+    "discovery_cluster",
+    "discovery_instance_id",
+    "discovery_labels",
+    "discovery_partitions",
+    "discovery_provider",
+    "discovery_rack",
+    "discovery_roles",
+    "discovery_state",
+    "discovery_switch",
 )
 
 
@@ -134,28 +134,14 @@ class InventoryModule(SourceInventory):
         return DiscoverySource(client, self._wanted())
 
     def _wanted(self) -> Wanted:
-        variables = self.get_option("variables")
-        also: tuple[str, ...] = ()
-        if isinstance(variables, list):
-            also, variables = tuple(map(str, variables)), "lean"
-        known = [f"discovery_{name}" for name in _VARIABLES]
-        unknown = [name for name in also if name not in known]
-        if variables not in ("lean", "full") or unknown:
-            wrong = ", ".join(unknown) or variables
-            raise InventoryError(
-                f"variables: '{wrong}' is neither lean nor full, nor a list of these: {', '.join(known)}"
-            )
+        extent, also = self.variables_option(_VARIABLES)
         labels = self.get_option("group_labels")
         return Wanted(
-            clusters=self._texts("clusters"),
-            states=self._texts("states"),
-            group_by=self._texts("group_by"),
+            clusters=self.texts_option("clusters"),
+            states=self.texts_option("states"),
+            group_by=self.texts_option("group_by"),
             label_keys=None if labels is None else tuple(map(str, labels)),
-            extent=variables,
+            extent=extent,
             also=also,
             expressions=any(self.get_option(name) for name in ("compose", "groups", "keyed_groups")),
         )
-
-    def _texts(self, option: str) -> tuple[str, ...]:
-        values: list[Any] = self.get_option(option)
-        return tuple(map(str, values))

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class HpcopsError(Exception):
     """Something the user can put right; the message says what, where and how."""
@@ -30,12 +33,33 @@ class ControllerError(HpcopsError):
     """slurmctld cannot be asked, or refuses a request."""
 
 
+class AccountingError(HpcopsError):
+    """Accounts, users or QOS that cannot be made so, or slurmdbd that cannot be asked."""
+
+
 class InventoryError(HpcopsError):
     """A source of hosts gave no answer that may be used."""
 
 
-class SourceUnreachableError(InventoryError):
-    """A source of hosts cannot be asked now; what it said before may serve instead."""
+class SourceUnreachableError(HpcopsError):
+    """A source cannot be asked now; what it said before may serve instead."""
+
+
+class DiscoveryError(HpcopsError):
+    """The service-discovery API cannot be asked so, or gives no answer that may be used."""
+
+
+class DiscoveryRefusalError(DiscoveryError):
+    """The API refuses a request; its problem document says why."""
+
+    def __init__(self, message: str, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem
+
+
+class AwsError(HpcopsError):
+    """An AWS account cannot be asked so, or gives no answer that may be used."""
 
 
 class ExpressionError(InventoryError):

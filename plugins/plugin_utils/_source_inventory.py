@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -18,39 +20,15 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
     ExpressionError,
     HpcopsError,
     InventoryError,
-    SourceUnreachableError,
 )
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._answers import Limits, Source, ask
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._construction import Construction, Rules
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._expressions import native
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import (
-    Snapshot,
-    SnapshotStore,
-    Stored,
-    refuse_shrinking,
-)
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED, group_name
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import Snapshot
 
 STATUS = "hpcops_inventory_status"
-# A group, since a play's pattern can look at groups, but not at variables; see playbooks/check_inventory.yml.
-FAILED = "hpcops_inventory_failed"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_UNSAFE = re.compile(r"[^A-Za-z0-9_]|^(?=[0-9])", re.ASCII)
-
-
-class Source(Protocol):
-    """Where hosts come from."""
-
-    asked: list[str]
-    """What is asked, as the status names it."""
-    key: dict[str, Any]
-    """What the answer depends on: configuration, and as whom it is asked for. No secrets."""
-
-    def fetch(self, etag: str | None) -> tuple[Snapshot, str] | None:
-        """Return the whole answer and its validator, or None where the validator still holds."""
-
-
-def group_name(name: str) -> str:
-    """Return the name as Ansible's groups may be called; whatever else is in it becomes an underscore."""
-    return _UNSAFE.sub("_", name)
 
 
 def seconds(value: Any, option: str) -> int:
@@ -103,6 +81,18 @@ class Expressions:
             raise ExpressionError(str(error)) from error
 
 
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Look for no garbage while an answer is read: all of it is needed, and looking through it takes as long as reading it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class SourceInventory(BaseInventoryPlugin):
     """Base of the inventory plugins; a subclass makes the source from its options.
 
@@ -122,10 +112,18 @@ class SourceInventory(BaseInventoryPlugin):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Ask the source and fill the inventory. Whatever goes wrong is an error, and is in the status as well."""
         super().parse(inventory, loader, path, cache)
-        status: dict[str, Any] = {"plugin": self.NAME, "asked": [], "failed": [str(path)], "stale": False, "hosts": 0}
+        status: dict[str, Any] = {
+            "plugin": self.NAME,
+            "asked": [],
+            "failed": [str(path)],
+            "error": "",
+            "stale": False,
+            "hosts": 0,
+        }
         is_whole = False
         try:
-            self._read(path, cache, status)
+            with _collecting_nothing():
+                self._read(path, cache, status)
             is_whole = True
         except (HpcopsError, AnsibleError) as error:
             self._publish(path, {**status, "error": str(error)})
@@ -134,70 +132,77 @@ class SourceInventory(BaseInventoryPlugin):
             if not is_whole:
                 # Ansible goes on without this source unless it is told otherwise; this tells the playbooks.
                 inventory.add_group(FAILED)
-        self._publish(path, {**status, "failed": [], "error": ""})
+        self._publish(path, status)
 
     def _read(self, path: str, cache: bool, status: dict[str, Any]) -> None:
         self._read_config_data(path)
-        rules = self._rules()
+        rules, limits = self._rules(), self._limits()
         source = self.source()
-        status.update(asked=source.asked, failed=source.asked)
-        stored, is_stale = self._answer(source, cache)
-        self._populate(stored.snapshot, rules)
-        status.update(stale=is_stale, age=int(stored.age), hosts=len(stored.snapshot.hosts))
-        status.update(revision=stored.snapshot.revision)
+        status.update(asked=list(source.parts), failed=list(source.parts))
+        folder = Path(self.get_option("cache_dir")).expanduser()
+        answers = ask(source, folder, limits, self.display.warning, use_known=cache)
+        found = {part: answer.stored for part, answer in answers.items() if answer.stored}
+        snapshot = source.whole({part: stored.snapshot for part, stored in found.items()})
+        self._refuse_few(snapshot)
+        for answer in answers.values():
+            answer.keep()
+        self._populate(snapshot, rules)
+        problems = {part: answer.problem for part, answer in answers.items() if answer.problem}
+        status.update(
+            failed=[part for part in problems if part not in found],
+            error="\n".join(problems.values()),
+            stale=any(part in found for part in problems),
+            age=int(max(stored.age for stored in found.values())),
+            hosts=len(snapshot.hosts),
+            revision=snapshot.revision,
+        )
 
     def text_option(self, name: str) -> str:
         """Return an option's text; it may be a template in the configuration, such as a lookup."""
         value = self.get_option(name)
         return "" if value is None else str(self.templar.template(value))
 
+    def texts_option(self, name: str) -> tuple[str, ...]:
+        """Return an option's texts."""
+        values: list[Any] = self.get_option(name)
+        return tuple(map(str, values))
+
+    def variables_option(self, known: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        """Return which variables are wanted: lean or full, and those that a lean inventory shall have as well."""
+        variables = self.get_option("variables")
+        also: tuple[str, ...] = ()
+        if isinstance(variables, list):
+            also, variables = tuple(map(str, variables)), "lean"
+        unknown = [name for name in also if name not in known]
+        if variables not in ("lean", "full") or unknown:
+            wrong = ", ".join(unknown) or variables
+            raise InventoryError(
+                f"variables: '{wrong}' is neither lean nor full, nor a list of these: {', '.join(known)}"
+            )
+        return variables, also
+
     def _rules(self) -> Rules:
         names = ("compose", "groups", "keyed_groups", "strict", "leading_separator")
         return Rules(**{name: self.get_option(name) for name in names})
 
-    def _answer(self, source: Source, cache: bool) -> tuple[Stored, bool]:
-        """The source's answer, or the last good one where the source confirms it; or where it may stand in: then it is stale."""
+    def on_partial(self) -> str:
+        """Return what to do where a part fails: error, cached or skip."""
+        return "error"
+
+    def fresh_for(self) -> int:
+        """Return for how many seconds an answer is taken as it is, without asking again."""
+        return 0
+
+    def _limits(self) -> Limits:
         stale_ok = seconds(self.get_option("stale_ok"), "stale_ok")
-        store = SnapshotStore(Path(self.get_option("cache_dir")).expanduser(), source.key)
-        known = store.load()
-        try:
-            fetched = source.fetch(known.etag if known and cache else None)
-        except SourceUnreachableError as error:
-            if known is None or not stale_ok or known.age > stale_ok:
-                raise InventoryError(f"{error}. {self._no_substitute(known, stale_ok)}") from error
-            self.display.warning(
-                f"STALE INVENTORY: {error}. Going on with what it said {int(known.age)} s ago, as stale_ok allows; "
-                "hosts that have come, gone or changed since are not known."
-            )
-            return known, True
-        if fetched is None:
-            if known is None:
-                raise InventoryError("the source says that nothing changed, but was asked for everything")
-            store.confirm()
-            return Stored(known.snapshot, known.etag, 0), False
-        snapshot, etag = fetched
-        self._refuse_loss(known, snapshot)
-        store.save(snapshot, etag)
-        return Stored(snapshot, etag, 0), False
+        return Limits(stale_ok, self.get_option("max_shrink"), self.on_partial(), self.fresh_for())
 
-    @staticmethod
-    def _no_substitute(known: Stored | None, stale_ok: int) -> str:
-        if known is None:
-            return "There is no earlier answer to go on with"
-        if not stale_ok:
-            return "stale_ok would allow to go on with an earlier answer for a while"
-        return f"The last good answer is {int(known.age)} s old, and stale_ok allows {stale_ok} s"
-
-    def _refuse_loss(self, known: Stored | None, snapshot: Snapshot) -> None:
-        least, most = self.get_option("min_hosts"), self.get_option("max_shrink")
+    def _refuse_few(self, snapshot: Snapshot) -> None:
+        least = self.get_option("min_hosts")
         if len(snapshot.hosts) < least:
             raise InventoryError(
                 f"min_hosts: the answer has {len(snapshot.hosts)} hosts, at least {least} are expected"
             )
-        if not 0 <= most <= 100:
-            raise InventoryError(f"max_shrink: {most} is no percentage from 0 to 100")
-        if known:
-            refuse_shrinking(known.snapshot, snapshot, most)
 
     # --- Filling the inventory -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Ansible as its user starts it, on an inventory of the plugin's."""
+"""Ansible as its user starts it, on an inventory of a plugin's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,67 @@ from ansible_collections.hpcops.cluster.tests.discovery_service import READER, R
 
 
 @dataclass
-class Ansible:
-    """A folder with a configuration of the plugin, and Ansible's programs on it."""
+class Programs:
+    """Ansible's programs on an inventory in a folder."""
 
     folder: Path
+
+    @property
+    def source(self) -> Path:
+        raise NotImplementedError
+
+    def run(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self._start(program, "-i", str(self.source), *arguments, **settings)
+
+    def play(
+        self,
+        *tasks: dict[str, Any],
+        options: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        **play: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run tasks on a host that cannot be reached; one that fails does not stop the others."""
+        named = [{"name": f"task {number}", "ignore_errors": True, **task} for number, task in enumerate(tasks)]
+        playbook = self.folder / "playbook.yml"
+        playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": named, **play}]))
+        return self._start("ansible-playbook", "-i", "host.invalid,", str(playbook), *options, **(settings or {}))
+
+    def results(self, *tasks: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+        """What becomes of each task."""
+        done = self.play(*tasks, settings={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}, **more)
+        begin = f"\n{done.stdout}".find("\n{")
+        assert begin >= 0, done.stdout + done.stderr
+        found = json.loads(done.stdout[begin:])
+        return [next(iter(task["hosts"].values())) for task in found["plays"][0]["tasks"]]
+
+    def _start(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+            "ANSIBLE_HOME": str(self.folder / "home"),
+            "ANSIBLE_LOCALHOST_WARNING": "0",
+            **settings,
+        }
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def listed(self, **settings: str) -> dict[str, Any]:
+        """The inventory as ansible-inventory shows it."""
+        done = self.run("ansible-inventory", "--list", **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def names(self) -> list[str]:
+        done = self.run("ansible", "all", "--list-hosts", ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED="1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [line.strip() for line in done.stdout.splitlines()[1:]]
+
+
+@dataclass
+class Ansible(Programs):
+    """A folder with a configuration of the plugin discovery, and Ansible's programs on it."""
+
     service: Service
 
     @property
@@ -34,26 +92,3 @@ class Ansible:
             "retries": 0,
         }
         self.source.write_text(json.dumps({**common, **options}))
-
-    def run(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
-            "ANSIBLE_HOME": str(self.folder / "home"),
-            "ANSIBLE_LOCALHOST_WARNING": "0",
-            **settings,
-        }
-        command = [str(Path(sys.executable).with_name(program)), "-i", str(self.source), *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-
-    def listed(self) -> dict[str, Any]:
-        """The inventory as ansible-inventory shows it."""
-        done = self.run("ansible-inventory", "--list")
-        assert done.returncode == 0, done.stdout + done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-    def names(self) -> list[str]:
-        done = self.run("ansible", "all", "--list-hosts", ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED="1")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return [line.strip() for line in done.stdout.splitlines()[1:]]

@@ -1,14 +1,19 @@
-"""One service-discovery API over TLS for all tests, and Ansible as its user starts it."""
+"""One service-discovery API over TLS and one EC2 for all tests, and Ansible as its user starts it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.discovery_service import PYTHON, Service, discovery_service
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible
+
+if TYPE_CHECKING:
+    from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2
+    from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import Ec2Ansible
 
 
 @pytest.fixture(scope="session")
@@ -44,5 +49,29 @@ def ansible(service: Service, tmp_path: Path) -> Ansible:
     ]
     service.ask("POST", "/v1/hosts", {"hosts": hosts})
     made = Ansible(tmp_path, service)
+    made.configure()
+    return made
+
+
+@pytest.fixture(scope="session")
+def ec2() -> Iterator[Ec2]:
+    """EC2 as moto imitates it, with hosts in two accounts and two regions."""
+    # Only here, since moto takes long to load.
+    from ansible_collections.hpcops.cluster.tests.ec2_service import ec2_service
+    from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import fill
+
+    with ec2_service() as running:
+        fill(running)
+        yield running
+
+
+@pytest.fixture
+def ec2_ansible(ec2: Ec2, tmp_path: Path) -> Ec2Ansible:
+    """Ansible on both accounts; nothing goes wrong yet."""
+    from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import Ec2Ansible
+
+    ec2.faults.clear()
+    ec2.asked.clear()
+    made = Ec2Ansible(tmp_path, ec2)
     made.configure()
     return made

@@ -18,9 +18,14 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible.template import is_trusted_as_template
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError, SourceUnreachableError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
+    DiscoveryError,
+    InventoryError,
+    SourceUnreachableError,
+)
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, read_token
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import FAILED, STATUS, seconds
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS, seconds
 
 TOKEN = "secret-of-the-tests-0123456789abcdef"
 HOSTILE = "{{ lookup('pipe', 'id') }}"
@@ -138,7 +143,7 @@ def test_flushed_cache_is_not_asked_with_but_still_compared(site: Site) -> None:
         (None, SourceUnreachableError("d is down"), {}, "d is down.*no earlier answer"),
         (None, SourceUnreachableError("d is down"), {"stale_ok": "1h"}, "d is down.*no earlier answer"),
         (["n1"], SourceUnreachableError("d is down"), {}, "d is down.*stale_ok would allow"),
-        (["n1"], InventoryError("d answers 401"), {"stale_ok": "1h"}, "d answers 401"),
+        (["n1"], DiscoveryError("d answers 401"), {"stale_ok": "1h"}, "d answers 401"),
         (["n1", "n2"], answer("n1"), {}, "max_shrink: cluster alpha lost 1 of 2 hosts.*n2"),
         (None, answer(), {}, "min_hosts: the answer has 0 hosts"),
         (None, answer("n1"), {"min_hosts": 2}, "min_hosts: the answer has 1 hosts"),
@@ -257,13 +262,13 @@ def test_what_is_no_duration_is_refused(text: Any) -> None:
     ],
 )
 def test_address_that_is_none_or_unsafe_is_refused(url: str, message: str) -> None:
-    with pytest.raises(InventoryError, match=message) as error:
+    with pytest.raises(DiscoveryError, match=message) as error:
         DiscoveryClient(url, TOKEN)
     assert "password" not in str(error.value)
 
 
 @pytest.mark.parametrize("token", ["two words", "x\ny", "schlüssel", "\x00"])
 def test_what_cannot_be_a_token_is_refused_without_showing_it(token: str) -> None:
-    with pytest.raises(InventoryError, match="token") as error:
+    with pytest.raises(DiscoveryError, match="token") as error:
         read_token(token, "")
     assert token not in str(error.value)

@@ -1,0 +1,186 @@
+"""EC2 and STS as moto imitates them over HTTP, and a proxy before it that fails as AWS does; for tests."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import botocore.session
+from moto.server import ThreadedMotoServer
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAHUB", "AWS_SECRET_ACCESS_KEY": "secret-of-the-hub"}
+_SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
+
+
+@dataclass
+class Fault:
+    """What goes wrong, with which requests, and how often."""
+
+    action: str = "DescribeInstances"
+    account: str = ""
+    region: str = ""
+    later: bool = False
+    """Only with the second page and those after it."""
+    code: str = ""
+    """An error's, or what becomes of a good answer: CUT in half, or GARBLED: half of it, as if it were all."""
+    status: int = 400
+    message: str = "no"
+    left: int = 1_000_000
+
+    def body(self) -> bytes:
+        error = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
+        if self.action.startswith("Describe"):
+            return f"<Response><Errors>{error}</Errors><RequestID>r</RequestID></Response>".encode()
+        return f"<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>".encode()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came."""
+
+    action: str
+    account: str
+    region: str
+    form: dict[str, str]
+
+
+@dataclass
+class Ec2:
+    """The running service."""
+
+    port: int
+    behind: str
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    delay: float = 0
+    owners: dict[str, str] = field(default_factory=dict)
+    """Accounts by the access keys of their assumed roles."""
+    clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    session: Any = field(default_factory=botocore.session.Session)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, account: str, region: str) -> Any:
+        """A client as this account's administrator."""
+        if (account, region) not in self.clients:
+            self.clients[account, region] = self._new_client(account, region)
+        return self.clients[account, region]
+
+    def _new_client(self, account: str, region: str) -> Any:
+        session = self.session
+        session.set_credentials(*KEYS.values())
+        sts = session.create_client("sts", region_name="us-east-1", endpoint_url=f"http://{self.behind}")
+        keys = sts.assume_role(RoleArn=role(account), RoleSessionName="tests")["Credentials"]
+        session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+        return session.create_client("ec2", region_name=region, endpoint_url=f"http://{self.behind}")
+
+    def launch(self, account: str, region: str, count: int = 1, **tags: str) -> list[str]:
+        """Start instances with these tags; two underscores stand for a colon."""
+        given = [{"Key": key.replace("__", ":"), "Value": value} for key, value in tags.items()]
+        specifications = [{"ResourceType": "instance", "Tags": given}] if given else []
+        answer = self.client(account, region).run_instances(
+            ImageId="ami-12c6146b",
+            InstanceType="c5.xlarge",
+            MinCount=count,
+            MaxCount=count,
+            TagSpecifications=specifications,
+        )
+        return [instance["InstanceId"] for instance in answer["Instances"]]
+
+
+def role(account: str) -> str:
+    return f"arn:aws:iam::{account}:role/inventory"
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    service: ClassVar[Ec2]
+
+    def do_POST(self) -> None:
+        service = self.service
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        form = dict(urllib.parse.parse_qsl(body.decode()))
+        scope = _SCOPE.search(self.headers.get("Authorization") or "")
+        key, region = scope.groups() if scope else ("", "")
+        asked = Asked(form["Action"], service.owners.get(key, ""), region, form)
+        service.asked.append(asked)
+        time.sleep(service.delay)
+        fault = self._fault(asked)
+        if fault and fault.code not in ("CUT", "GARBLED"):
+            self._answer(fault.status, fault.body())
+            return
+        headers = {name: value for name, value in self.headers.items() if name != "Connection"}
+        connection = http.client.HTTPConnection(service.behind)
+        connection.request("POST", self.path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        if asked.action.startswith("AssumeRole"):
+            found = re.search(rb"<AccessKeyId>([^<]+)<", answer)
+            if found:
+                service.owners[found[1].decode()] = form["RoleArn"].split(":")[4]
+        if fault and fault.code == "GARBLED":
+            answer = answer[: len(answer) // 2]
+        self._answer(response.status, answer, cut=fault is not None and fault.code == "CUT")
+
+    def _fault(self, asked: Asked) -> Fault | None:
+        for fault in self.service.faults:
+            if (
+                fault.left > 0
+                and fault.action == asked.action
+                and fault.account in ("", asked.account)
+                and fault.region in ("", asked.region)
+                and (not fault.later or "NextToken" in asked.form)
+            ):
+                fault.left -= 1
+                return fault
+        return None
+
+    def _answer(self, status: int, body: bytes, cut: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(body)))
+        if cut:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if cut:
+            self.close_connection = True
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+@contextmanager
+def ec2_service() -> Iterator[Ec2]:
+    """Run it until the end."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+
+    class Proxy(_Proxy):
+        pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    Proxy.service = Ec2(server.server_port, f"{host}:{port}")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Proxy.service
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        moto.stop()
