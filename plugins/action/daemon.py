@@ -13,7 +13,7 @@ from ansible_collections.hpcops.cluster.plugins.plugin_utils._asking import Aski
 
 PROPERTIES = "LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID"
 WANTED = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
-OPTIONS = {"name", "state", "enabled", "probe", "timeout", "journal_lines", "log_file"}
+OPTIONS = {"name", "state", "enabled", "probe", "only_if", "timeout", "journal_lines", "log_file"}
 
 
 class ActionModule(AskingAction):

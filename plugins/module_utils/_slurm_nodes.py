@@ -48,7 +48,7 @@ _PARAMETERS = {
     "gres": "Gres",
     "state": "State",
 }
-_VARIABLES = frozenset({"name", *_PARAMETERS, "parameters"})
+VARIABLES = frozenset({"name", *_PARAMETERS, "parameters"})
 _LISTS = ("Features", "Gres")
 _RANK = {parameter: rank for rank, parameter in enumerate(_PARAMETERS.values())}
 # The other spellings under which the parser knows a parameter.
@@ -189,9 +189,9 @@ class _Reader:
 
 def _check_variable(host: str, variable: str) -> None:
     suffix = variable[len(PREFIX) :]
-    if suffix in _VARIABLES:
+    if suffix in VARIABLES:
         return
-    near = difflib.get_close_matches(suffix, _VARIABLES, n=1)
+    near = difflib.get_close_matches(suffix, VARIABLES, n=1)
     hint = f"did you mean {PREFIX}{near[0]}?" if near else f"other parameters go into {PREFIX}parameters"
     raise NodeVariableError(f"host {host}: {variable} is not a variable of a node; {hint}")
 

@@ -101,6 +101,8 @@ _PARAMETERS_OLD: Mapping[str, Effect] = {
         (
             "accountingstorageenforce",
             "accountingstoragetype",
+            "authaltparameters",
+            "authalttypes",
             "credtype",
             "jobcontainertype",
             "maxjobcount",

@@ -242,6 +242,7 @@ def difference(entry: dict[str, Any], before: str | None, metadata: dict[str, tu
 
     def side(text: str | None, index: int) -> str:
         shown = "(not shown)\n" if text and entry["sensitive"] else (text or "")
+        shown = shown.encode("utf-8", "replace").decode()
         return shown + "".join(f"# {name}: {values[index]}\n" for name, values in sorted(metadata.items()))
 
     after = entry["content"] if entry["state"] == "file" else None
@@ -350,7 +351,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    files = module.params["files"]
+    files = [
+        dict(entry) for entry in module.params["files"]
+    ]  # Ansible returns the parameters, and takes no bytes that are no text
     for entry in files:
         normalise(module, entry)
         if entry["state"] == "link":

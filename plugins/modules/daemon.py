@@ -42,6 +42,12 @@ options:
       - Without it the service only has to stay active.
     type: list
     elements: str
+  only_if:
+    description:
+      - Command, as a list of arguments, that must succeed before the service is started, stopped or restarted; else the task fails and
+        the service stays as it is. With C(throttle=1), for services of which only one may be away at a time.
+    type: list
+    elements: str
   timeout:
     description: Seconds within which the service must be active and answer the probe.
     type: int
@@ -188,6 +194,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "restarted", "reloaded", "stopped"], "default": "started"},
             "enabled": {"type": "bool", "default": True},
             "probe": {"type": "list", "elements": "str"},
+            "only_if": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 30},
             "log_file": {"type": "path"},
             "journal_lines": {"type": "int", "default": 15},
@@ -198,7 +205,7 @@ def main() -> None:
     unit = Unit(module, params["name"])
     before = unit.show()
 
-    if before["LoadState"] == "masked":
+    if before["LoadState"] == "masked" and params["state"] != "stopped":
         module.fail_json(msg=f"{unit.name}: the unit is masked. Run 'systemctl unmask {unit.name}' if it shall run.")
     if before["LoadState"] == "not-found" and not module.check_mode:
         if params["state"] == "stopped":
@@ -215,6 +222,12 @@ def main() -> None:
                 UnitFileState="enabled" if params["enabled"] else "disabled",
             )
     else:
+        if verbs and params["only_if"]:
+            code, out, err = module.run_command(params["only_if"])
+            if code != 0:
+                unit.fail(
+                    f"it is left as it is, since '{' '.join(params['only_if'])}' does not hold: {(err or out).strip()}"
+                )
         if before["NeedDaemonReload"] == "yes":
             module.run_command(["systemctl", "daemon-reload"], check_rc=True)
         for verb in verbs:

@@ -170,6 +170,14 @@ set -e
 candidate=$1 user=$2 address=$3 seconds=$4
 mount --bind "$candidate/trial/hosts" /etc/hosts
 [ ! -e /etc/nsswitch.conf ] || mount --bind "$candidate/trial/nsswitch.conf" /etc/nsswitch.conf
+if grep -qi '^AuthType *= *auth/slurm' "$candidate/slurm.conf"; then
+  # There slurmctld makes a socket in /run/slurmctld, which must not be the running one's.
+  mount --rbind /run /mnt
+  mount -t tmpfs -o mode=0755 tmpfs /run
+  for each in /mnt/*; do [ "$each" = /mnt/slurmctld ] || ln -s "$each" /run/; done
+  mkdir /run/slurmctld
+  chown "$user" /run/slurmctld
+fi
 ip link set lo up
 ip address add "$address/32" dev lo
 echo "trial: ready"

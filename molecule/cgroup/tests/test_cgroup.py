@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import testinfra
+import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import INVENTORY, container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    INVENTORY,
+    container,
+    eventually,
+    names,
+    run_playbook,
+    variables_of,
+)
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 (CONTROLLER,) = names("slurmctld")
 (NODE,) = names("slurmd")
+NODE_ADDRESS = variables_of(NODE)["ansible_host"]
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 # More than the limit SMALL and less than LARGE. A process of user-mode-linux cannot map much more than 200 MiB.
 ALLOCATE = "head -c 120M /dev/zero | tail -c 120M >/dev/null"
 SMALL, LARGE = "50M", "400M"
@@ -83,6 +96,61 @@ def test_stray_process_is_gone_after_its_job_has_ended(controller: Host, node: H
     node.check_output("touch /tmp/end")
     assert accounted_state(controller, job) == "COMPLETED"
     eventually(lambda: not node.file(f"/proc/{pid}").exists)
+    wait_until_the_node_is_idle(controller)
+
+
+def told_of(controller: Host, job: str, metric: str) -> float:
+    """What the node's exporter tells the controller of a job; nothing of a job that it does not know is 0."""
+    password = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
+    ask = f"curl --silent --fail --max-time 20 --cacert /tmp/ca.crt --user prometheus:{password}"
+    text = controller.check_output(f"{ask} https://{NODE_ADDRESS}:9306/metrics")
+    for labels, value in re.findall(rf"^{metric}{{(.*?)}} (\S+)", text, re.MULTILINE):
+        found = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        if relabelled(found).get("jobid") == job:
+            return float(value)
+    return 0
+
+
+def relabelled(labels: dict[str, str]) -> dict[str, str]:
+    """A series' labels after what the role prometheus has done to them; none of a series that it drops."""
+    variables = yaml.safe_load((PROJECT / "roles" / "prometheus" / "vars" / "main.yml").read_text(encoding="utf-8"))
+    rules: list[dict[str, Any]] = variables["__prometheus_cadvisor"]
+    for rule in rules:
+        found = re.fullmatch(rule["regex"], labels.get(rule["source_labels"][0], ""))
+        if found and rule.get("action") == "drop":
+            return {}
+        if found:
+            labels = labels | {rule["target_label"]: rule.get("replacement") or found[1]}
+    return labels
+
+
+def test_processor_time_and_memory_of_a_running_job_are_told_under_its_number(controller: Host, node: Host) -> None:
+    """cAdvisor's own series, asked for by another host over TLS, with the password."""
+    authority = node.file("/etc/cgroup_exporter/ca.crt").content_string
+    controller.check_output(f"echo {shlex.quote(authority)} >/tmp/ca.crt")
+    wait_until_the_node_is_idle(controller)
+    busy = "python3 -c 'held = b\"x\" * (60 << 20)\nwhile True: pass'"
+    job = submit(controller, busy, memory="150M")
+    try:
+        first = eventually(
+            lambda: told_of(controller, job, "container_cpu_usage_seconds_total"), lambda used: used > 0, seconds=120
+        )
+        eventually(
+            lambda: told_of(controller, job, "container_cpu_usage_seconds_total"),
+            lambda used: used > first + 1,
+            seconds=60,
+        )
+        held = eventually(
+            lambda: told_of(controller, job, "container_memory_working_set_bytes"),
+            lambda held: held >= 60 << 20,
+            seconds=60,
+        )
+        assert held < 150 << 20
+    finally:
+        controller.check_output(f"scancel {job}")
+    eventually(
+        lambda: told_of(controller, job, "container_cpu_usage_seconds_total"), lambda used: used == 0, seconds=120
+    )
     wait_until_the_node_is_idle(controller)
 
 

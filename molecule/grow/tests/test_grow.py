@@ -11,6 +11,7 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,26 @@ def test_new_node_joins_while_the_others_work_on(host: Host, with_c3: Path) -> N
     again = run("grow", with_c3, grow_nodes=C3).succeeded()
     assert not again.changed
     assert hosts(again) == {C3, CONTROLLER}
+
+
+def turns(done: Run) -> list[str]:
+    """The hosts in the order in which they were worked on, each once for as long as it had its turn."""
+    return [host for host, _results in groupby(host for _task, host, _result in done.results)]
+
+
+def test_nodes_arrive_in_batches_until_one_fails(host: Host, with_c3: Path) -> None:
+    both = f"--limit={C2},{C3},{CONTROLLER}"
+    one_by_one = [CONTROLLER, C2, C3, CONTROLLER, C2, C3]
+    assert turns(run("grow", with_c3, both, grow_batch=1).succeeded())[:6] == one_by_one
+    broken = {"os_base_packages": f"{{{{ ['no-such-package'] if inventory_hostname == '{C2}' else [] }}}}"}
+    failed = run("grow", with_c3, both, grow_batch=1, **broken).failed()
+    assert turns(failed) == [CONTROLLER, C2], "the run went on after a batch that failed"
+    tolerated = run("grow", with_c3, both, grow_max_failures=1, **broken).failed()
+    assert "no-such-package" in tolerated.failure
+    assert "could not be prepared" not in tolerated.failure
+    joined = [host for task, host, _result in tolerated.results if "Wait until slurmctld can use the node" in task]
+    assert joined == [C3]
+    assert host.check_output("srun --nodelist=c3 hostname") == "c3"
 
 
 def test_node_that_does_not_become_usable_is_reported_with_slurms_reason(host: Host, with_c3: Path) -> None:

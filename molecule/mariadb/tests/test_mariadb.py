@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-import testinfra
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
-from testinfra.utils.ansible_runner import AnsibleRunner
 
-RUNNER = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"])
-CLIENT = RUNNER.get_hosts("client")[0]
-testinfra_hosts = [f"docker://{RUNNER.get_hosts('database')[0]}"]
+from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, names, run_playbook
+
+CLIENT = names("client")[0]
+testinfra_hosts = [f"docker://{names('database')[0]}"]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "mariadb").read_text(encoding="utf-8").split()[0]
 TLS = "--ssl-ca=/etc/ca.crt --ssl-verify-server-cert"
 
@@ -25,7 +25,7 @@ def ask(host: Host, statement: str) -> list[str]:
 
 def remote(statement: str, user: str = "slurm", options: str = TLS, password: str = PASSWORD) -> CommandResult:
     """Run a statement from the other host."""
-    client = testinfra.get_host(f"docker://{CLIENT}")
+    client = container(CLIENT)
     command = f'mariadb --host=db --user={user} {options} --skip-column-names --batch --execute "{statement}"'
     return client.run(f"MYSQL_PWD={password} {command}")
 
@@ -104,3 +104,38 @@ def test_password_is_in_no_file_that_others_can_read(host: Host) -> None:
 
 def test_server_starts_at_boot(host: Host) -> None:
     assert host.service("mariadb").is_enabled
+
+
+# --- A server that somebody else runs ------------------------------------------------------------------------------------
+
+
+def external(**variables: Any) -> Run:
+    return run_playbook(f"--limit={CLIENT}", variables=variables)
+
+
+def test_external_servers_user_can_use_its_database_and_nothing_else() -> None:
+    made = remote("CREATE TABLE annex_acct_db.probe (n INT); DROP TABLE annex_acct_db.probe", user="annex")
+    assert made.rc == 0, made.stderr
+    assert "denied" in remote("SELECT * FROM slurm_acct_db.probe", user="annex").stderr
+
+
+def test_external_server_is_checked_without_an_administrator() -> None:
+    assert not external(mariadb_external_admin_user="", mariadb_external_admin_password="").succeeded().changed
+
+
+def test_external_server_with_a_harmful_setting_is_refused(host: Host) -> None:
+    refused = external(mariadb_external_accepted=[]).failed().failure
+    assert "db has innodb_buffer_pool_size 134217728" in refused
+    host.check_output("mariadb --execute 'SET GLOBAL max_allowed_packet = 1048576'")
+    try:
+        assert "db has max_allowed_packet 1048576" in external().failed().failure
+    finally:
+        host.check_output("mariadb --execute 'SET GLOBAL max_allowed_packet = 16777216'")
+    assert not external().succeeded().changed
+
+
+def test_external_server_that_refuses_the_administrator_is_named_and_the_password_kept_secret() -> None:
+    wrong = "Wr0ngPassw0rdOfTheTest"
+    refused = external(mariadb_external_admin_password=wrong).failed()
+    assert "Access denied for user 'administrator'" in refused.failure
+    assert wrong not in refused.text
