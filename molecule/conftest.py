@@ -1,9 +1,9 @@
-"""A failing test shows the last lines of the journals of the services on the hosts."""
+"""A failing test shows the last lines of the journals of the services on the hosts; a measuring one tells its figure."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 import testinfra
@@ -28,6 +28,15 @@ def _journals() -> Generator[tuple[str, str]]:
         if _shown.get(name) != text:
             _shown[name] = text
             yield name, text
+
+
+@pytest.fixture(name="report")
+def report_fixture(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float], None]:
+    def report(what: str, seconds: float) -> None:
+        with capsys.disabled():
+            print(f"\n    {what}: {seconds:.{0 if seconds >= 10 else 1}f} s")
+
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

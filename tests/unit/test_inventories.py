@@ -75,11 +75,6 @@ def test_topology_is_a_tree(onprem: dict[str, str]) -> None:
     assert "TopologyPlugin=topology/tree" in onprem["slurm.conf"]
 
 
-def test_demo_inventory_renders_without_a_host(tmp_path: pathlib.Path) -> None:
-    files = controller_files("demo", tmp_path)
-    assert "NodeName=c[1-2] CPUs=2 RealMemory=2000" in files["slurm.conf"]
-
-
 def test_the_readmes_inventory_makes_a_cluster(tmp_path: pathlib.Path) -> None:
     (example,) = re.findall(
         r"^```yaml\n(# hosts\.yml\n.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
