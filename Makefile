@@ -9,14 +9,16 @@ unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENA
 
 GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# A host with a kernel of its own, and a build of packages: once, not per distribution or run.
-SLOW := cgroup build_packages
+# A host with a kernel of its own, a build of packages, a cluster without munge (which bookworm's Slurm cannot be), a database of three
+# servers, changes of keys, and restores of backups: not per distribution, and but for the first not in each run.
+SLOW := cgroup build_packages auth_slurm galera keys backup
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
 # Whole clusters take longest and go first, and on all releases where these differ. +linear: by Ansible's own strategy, as most users
-# run it; else by Mitogen's.
+# run it; else by Mitogen's. Slurm's own metrics are those of forky.
 TEST := cluster@trixie+linear $(foreach scenario,change cluster,$(addprefix $(scenario)@,bookworm forky)) cgroup \
-        $(addsuffix @trixie,$(filter-out cluster,$(ORDINARY)))
-MATRIX := $(SLOW) $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
+        slurm_exporter@forky $(addsuffix @trixie,$(filter-out cluster slurm_exporter,$(ORDINARY)))
+MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup,$(scenario)@forky) $(foreach scenario,galera keys backup,$(scenario)@bookworm) \
+          $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
 
 .PHONY: help setup setup-newest demo demo-down test test-fast test-matrix molecule lint bench docs build
 
@@ -42,7 +44,7 @@ test-fast: setup-newest ## what needs no containers
 	$(PYTHON) tests/run.py $(GATES) unit unit-newest
 
 test-matrix: setup-newest ## every scenario on every release
-	$(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(MATRIX)
+	HPCOPS_MATRIX=1 $(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(MATRIX)
 
 molecule: setup ## one scenario: make molecule ROLE=munge [DISTRO=forky] [STRATEGY=linear]
 	$(PYTHON) tests/run.py $(or $(ROLE),$(error which scenario? make molecule ROLE=munge))@$(DISTRO)$(if $(STRATEGY),+$(STRATEGY))

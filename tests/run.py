@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,12 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".cache" / "logs"
 NEWEST = ROOT / ".venv-newest" / "bin" / "python"
 TAIL = 60
+FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
 SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+linear)?")
 
 GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "ruff": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
     "yamllint": (("yamllint", "--strict", "."),),
-    "mypy": (("mypy", "plugins", "tests", "molecule"),),
+    "mypy": (("mypy", "plugins", "tests", "molecule", "roles/os_base/files/hpcops_backup"),),
     "ansible-lint": (("tests/lint",),),
     "sanity": (("tests/sanity",),),
     "changelog": (("antsibull-changelog", "lint"),),
@@ -56,6 +57,10 @@ class Outcome:
     problem: str = ""
     excerpt: str = ""
     notes: Sequence[str] = ()
+
+    def essence(self) -> list[str]:
+        """The excerpt's few lines that name what failed, for the end of a long run."""
+        return [f"    | {line[:300]}" for line in self.excerpt.splitlines() if re.match(FAILURE, line)][:10]
 
 
 class Runner:
@@ -309,10 +314,13 @@ def main() -> int:
             failed = len(scenarios)
             entries = [entry for entry in entries if entry in GATES]
         with ThreadPoolExecutor(max_workers=2) as pool:
-            futures = [pool.submit(run_entry, runner, progress, entry) for entry in entries]
-            outcomes = [future.result() for future in as_completed(futures)]
-    failed += sum(bool(outcome.problem) for outcome in outcomes)
-    passed = len(entries) - sum(bool(outcome.problem) for outcome in outcomes)
+            futures = {entry: pool.submit(run_entry, runner, progress, entry) for entry in entries}
+            outcomes = {entry: future.result() for entry, future in futures.items()}
+    for entry, outcome in outcomes.items():
+        if outcome.problem:
+            failed += 1
+            print("\n".join([f"FAILED   {entry}: {outcome.problem}", *outcome.essence()]))
+    passed = sum(not outcome.problem for outcome in outcomes.values())
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

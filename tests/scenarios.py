@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,11 +20,11 @@ import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from testinfra.host import Host
 
 Value = TypeVar("Value")
+# What the fixture "report" is: tells a figure, of what and in seconds.
+Report = Callable[[str, float], None]
 # The whole folder: Molecule's variable MOLECULE_INVENTORY_FILE names the driver's hosts alone, without what a scenario adds.
 INVENTORY = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "inventory"))
 
@@ -42,6 +44,11 @@ def container(name: str) -> Host:
     return testinfra.get_host(f"docker://{name}")
 
 
+def said(host: Host, command: str) -> str:
+    """What a command printed, whether or not it succeeded."""
+    return str(host.run(command).stdout).strip()
+
+
 def eventually(look: Callable[[], Value], wanted: Callable[[Value], bool] = bool, seconds: float = 30) -> Value:
     """Look until the wanted is seen, and return it; fail with what was seen last."""
     deadline = time.monotonic() + seconds
@@ -51,6 +58,27 @@ def eventually(look: Callable[[], Value], wanted: Callable[[Value], bool] = bool
             return seen
         assert time.monotonic() < deadline, f"after {seconds} s still: {seen!r}"
         time.sleep(0.3)
+
+
+@contextmanager
+def asking(host: Host, command: str) -> Iterator[list[tuple[float, float, str]]]:
+    """Ask again and again meanwhile. What was answered is there afterwards: begin, end, and the error or nothing."""
+    answers: list[tuple[float, float, str]] = []
+    folder = host.check_output("mktemp --directory")
+    loop = (
+        f"cd {folder}; while [ ! -e stop ]; do begin=$(date +%s.%N);"
+        f' error=$(cd /tmp; timeout 30 {command} 2>&1 >/dev/null) && error= || error="$? $(echo $error)";'
+        ' echo "$begin $(date +%s.%N) $error"; sleep 0.05; done >answers; touch ended'
+    )
+    subprocess.run(["docker", "exec", "--detach", host.backend.name, "sh", "-c", loop], check=True)
+    try:
+        yield answers
+    finally:
+        host.check_output(f"touch {folder}/stop")
+        eventually(lambda: host.file(f"{folder}/ended").exists, seconds=60)
+        for line in host.check_output(f"cat {folder}/answers").splitlines():
+            begin, end, *error = line.split(" ", 2)
+            answers.append((float(begin), float(end), "".join(error).strip()))
 
 
 @dataclass(frozen=True)
