@@ -76,10 +76,29 @@ def test_task_that_would_change_something_is_shown() -> None:
     assert excerpt.splitlines() == ["TASK [munge : Set the limit]", "changed: [b]"]
 
 
+def test_scenario_about_behaviour_needs_no_check() -> None:
+    assert run.judge(log_of(CONVERGE, VERIFY), 0, checked=False) == run.Outcome()
+    assert run.judge(log_of(VERIFY), 0, checked=False).problem == "nothing converged"
+
+
 @pytest.mark.parametrize(
-    ("entry", "distro", "linear"),
-    [("munge", None, None), ("munge@forky", "forky", None), ("build_packages@trixie+linear", "trixie", "+linear")],
+    ("scenario", "checked"), [("munge", True), ("cluster", True), ("cgroup", True), ("change", False)]
 )
-def test_entry_names_scenario_release_and_strategy(entry: str, distro: str | None, linear: str | None) -> None:
+def test_scenario_of_a_role_and_one_whose_sequence_has_it_are_checked(scenario: str, checked: bool) -> None:
+    assert run.has_check(scenario) is checked
+
+
+@pytest.mark.parametrize(
+    ("entry", "distro", "linear", "brief"),
+    [
+        ("munge", None, None, None),
+        ("munge@forky", "forky", None, None),
+        ("build_packages@trixie+linear", "trixie", "+linear", None),
+        ("cluster@forky+brief", "forky", None, "+brief"),
+    ],
+)
+def test_entry_names_scenario_release_strategy_and_length(
+    entry: str, distro: str | None, linear: str | None, brief: str | None
+) -> None:
     match = run.SCENARIO.fullmatch(entry)
-    assert (match["distro"], match["linear"]) == (distro, linear)
+    assert (match["distro"], match["linear"], match["brief"]) == (distro, linear, brief)

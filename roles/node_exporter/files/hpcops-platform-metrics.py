@@ -5,6 +5,7 @@
 
 usage: python3 hpcops-platform-metrics.py FILE.prom --configuration PATTERN... --certificates PATTERN... --last-run FILE
   hpcops_config_hash{path, sha256}                 1 for each configuration file
+  hpcops_config_unreadable{path}                   1 for one that cannot be read (a container's root may lack the capability)
   hpcops_certificate_expiry_timestamp_seconds{path}  when the first certificate in the file ends
   hpcops_certificate_unreadable{path}              1 for a file that is no certificate
   hpcops_last_run_timestamp_seconds                when the playbook "site" last went through, if it ever did
@@ -42,10 +43,22 @@ def end_of(certificate: Path) -> float | None:
     return ssl.cert_time_to_seconds(date) if asked.returncode == 0 else None
 
 
+def digest_of(path: Path) -> str | None:
+    """The checksum of a file that can be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
 def samples(configuration: Iterable[str], certificates: Iterable[str], last_run: Path) -> Iterator[str]:
     """All lines."""
     for path in files(configuration):
-        yield sample("hpcops_config_hash", 1, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        digest = digest_of(path)
+        if digest is None:
+            yield sample("hpcops_config_unreadable", 1, path=str(path))
+        else:
+            yield sample("hpcops_config_hash", 1, path=str(path), sha256=digest)
     for path in files(certificates):
         end = end_of(path)
         if end is None:
