@@ -73,6 +73,7 @@ class Runner:
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[bytes]] = set()
         self.stopping = False
+        self.processor_seconds: dict[Path, float] = {}  # by log, of all that ran beside the hosts
 
     def run(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
         with log.open("ab") as output:
@@ -90,7 +91,10 @@ class Runner:
                 )
                 self._processes.add(process)
             try:
-                return process.wait()
+                _pid, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                self.processor_seconds[log] = self.processor_seconds.get(log, 0.0) + usage.ru_utime + usage.ru_stime
+                return process.returncode
             finally:
                 with self._lock:
                     self._processes.discard(process)
@@ -279,11 +283,11 @@ class Progress:
             self._running[entry] = time.monotonic()
             print(f"         started  {entry}", flush=True)
 
-    def end(self, entry: str, outcome: Outcome) -> None:
+    def end(self, entry: str, outcome: Outcome, processor: float) -> None:
         with self._lock:
             took = time.monotonic() - self._running.pop(entry)
             word = f"FAILED   {entry}: {outcome.problem}" if outcome.problem else f"passed   {entry}"
-            print(f"[{took:5.0f} s] {word}", flush=True)
+            print(f"[{took:5.0f} s] {word} ({processor:.0f} s of processor time beside the hosts')", flush=True)
             for note in outcome.notes:
                 print(f"           {note}", flush=True)
             if outcome.excerpt:
@@ -309,7 +313,7 @@ def run_entry(runner: Runner, progress: Progress, entry: str) -> Outcome:
         outcome = Outcome("interrupted")
     elif outcome.problem:
         outcome = dataclasses.replace(outcome, problem=f"{outcome.problem} (log: {log.relative_to(ROOT)})")
-    progress.end(entry, outcome)
+    progress.end(entry, outcome, runner.processor_seconds.get(log, 0.0))
     return outcome
 
 

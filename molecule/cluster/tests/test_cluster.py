@@ -109,7 +109,9 @@ def test_collected_hardware_is_what_slurmd_measures(tmp_path: Path) -> None:
     assert abs(written["slurm_node_real_memory"] - int(measured["RealMemory"]) // 2) <= 1
 
 
-@pytest.mark.skipif(not os.environ.get("HPCOPS_VERBOSITY"), reason="the run by Ansible's own strategy is the one at -vvvv")
+@pytest.mark.skipif(
+    not os.environ.get("HPCOPS_VERBOSITY"), reason="the run by Ansible's own strategy is the one at -vvvv"
+)
 def test_run_at_vvvv_with_diff_contains_no_secret() -> None:
     log = (RUN_DIRECTORY / "run.log").read_text(errors="replace")
     assert "TASK [hpcops.cluster.munge : Install the key" in log
