@@ -13,9 +13,9 @@ SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/m
 # servers, changes of keys, and restores of backups: not per distribution, and but for the first not in each run.
 SLOW := cgroup build_packages auth_slurm galera keys backup
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
-# Whole clusters take longest and go first, and on all releases where these differ (+brief: what is the same on all is done on one).
-# +linear: by Ansible's own strategy, as most users run it; else by Mitogen's. Slurm's own metrics are those of forky.
-TEST := cluster@trixie+linear $(addsuffix +brief,$(addprefix cluster@,bookworm forky)) $(addprefix change@,bookworm forky) cgroup \
+# Whole clusters take longest and go first, and on all releases where these differ. +linear: by Ansible's own strategy, as most users
+# run it; else by Mitogen's. Slurm's own metrics are those of forky.
+TEST := cluster@trixie+linear $(foreach scenario,change cluster,$(addprefix $(scenario)@,bookworm forky)) cgroup \
         slurm_exporter@forky $(addsuffix @trixie,$(filter-out cluster slurm_exporter,$(ORDINARY)))
 MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup,$(scenario)@forky) $(foreach scenario,galera keys backup,$(scenario)@bookworm) \
           $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))

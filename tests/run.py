@@ -1,8 +1,8 @@
 """Run gates and Molecule scenarios two at a time, judge each, and end with a line "N passed, N failed".
 
 usage: tests/run.py ENTRY...
-An entry is a gate by its name (see GATES), or a scenario as SCENARIO[@DISTRO][+linear][+brief]; +linear runs Ansible's own
-strategy instead of Mitogen's, +brief leaves out the check on bare hosts. Logs lie in .cache/logs.
+An entry is a gate by its name (see GATES), or a scenario as SCENARIO[@DISTRO][+linear]; +linear runs Ansible's own
+strategy instead of Mitogen's. Logs lie in .cache/logs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ LOGS = ROOT / ".cache" / "logs"
 NEWEST = ROOT / ".venv-newest" / "bin" / "python"
 TAIL = 60
 FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
-SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+linear)?(?P<brief>\+brief)?")
-BASE_CONFIG = ROOT / ".config" / "molecule"
+SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+linear)?")
 
 GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "ruff": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
@@ -43,7 +42,7 @@ GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "changelog": (("antsibull-changelog", "lint"),),
     "package": (("tests/package",),),
     "docs": ((sys.executable, "tests/tools/role_docs.py", "--check"),),
-    "unit": ((sys.executable, "-m", "pytest", "--numprocesses=2", "--quiet", "tests/unit"),),
+    "unit": ((sys.executable, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "--quiet", "tests/unit"),),
     "unit-newest": (("tests/newest",),),
     "discovery": (
         ("tests/discovery/run",),
@@ -187,7 +186,7 @@ def _before_changes(lines: Sequence[str]) -> Iterator[str]:
 def run_scenario(runner: Runner, entry: str, log: Path, env: Mapping[str, str]) -> Outcome:
     match = SCENARIO.fullmatch(entry)
     if match is None:
-        return Outcome(f"{entry} is no SCENARIO[@DISTRO][+linear][+brief]")
+        return Outcome(f"{entry} is no SCENARIO[@DISTRO][+linear]")
     home = ROOT / ".ansible" / "runs" / entry
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -202,9 +201,7 @@ def run_scenario(runner: Runner, entry: str, log: Path, env: Mapping[str, str]) 
     else:
         own["ANSIBLE_STRATEGY"] = "mitogen_linear"
         own["ANSIBLE_STRATEGY_PLUGINS"] = str(_mitogen_strategies())
-    base = [str(BASE_CONFIG / "config.yml"), *([str(BASE_CONFIG / "brief.yml")] if match["brief"] else [])]
-    options = [word for file in base for word in ("--base-config", file)]
-    returned = runner.run(["molecule", *options, "test", "--scenario-name", match["name"]], log, own)
+    returned = runner.run(["molecule", "test", "--scenario-name", match["name"]], log, own)
     return judge(log.read_text(errors="replace"), returned, checked=has_check(match["name"]))
 
 

@@ -89,16 +89,9 @@ def test_scenario_of_a_role_and_one_whose_sequence_has_it_are_checked(scenario: 
 
 
 @pytest.mark.parametrize(
-    ("entry", "distro", "linear", "brief"),
-    [
-        ("munge", None, None, None),
-        ("munge@forky", "forky", None, None),
-        ("build_packages@trixie+linear", "trixie", "+linear", None),
-        ("cluster@forky+brief", "forky", None, "+brief"),
-    ],
+    ("entry", "distro", "linear"),
+    [("munge", None, None), ("munge@forky", "forky", None), ("build_packages@trixie+linear", "trixie", "+linear")],
 )
-def test_entry_names_scenario_release_strategy_and_length(
-    entry: str, distro: str | None, linear: str | None, brief: str | None
-) -> None:
+def test_entry_names_scenario_release_and_strategy(entry: str, distro: str | None, linear: str | None) -> None:
     match = run.SCENARIO.fullmatch(entry)
-    assert (match["distro"], match["linear"], match["brief"]) == (distro, linear, brief)
+    assert (match["distro"], match["linear"]) == (distro, linear)
