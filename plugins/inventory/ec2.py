@@ -214,7 +214,7 @@ class InventoryModule(SourceInventory):
             self._wanted(),
             self.connect,
             Path(self.get_option("cache_dir")).expanduser(),
-            self.fresh_for(),
+            self.fresh_for() if self.uses_known else 0,
         )
 
     def on_partial(self) -> str:

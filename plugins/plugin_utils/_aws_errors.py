@@ -11,10 +11,8 @@ import re
 try:
     import botocore.exceptions as its
     from botocore.parsers import ResponseParserError
-
-    IMPORT_ERROR: ImportError | None = None
-except ImportError as error:
-    IMPORT_ERROR = error
+except ImportError:  # whoever would use this says so
+    pass
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
     AwsError,
@@ -45,6 +43,7 @@ _THROTTLED = frozenset(
     }
 )
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
+_STS_ACTION = re.compile(r"\bsts:[A-Za-z]+")
 _LONGEST = 300
 
 
@@ -92,10 +91,15 @@ def _refused(error: its.ClientError, call: Call) -> HpcopsError:
             f"{call.what} is throttled, however often it was asked again ({code}); lower parallel, or raise retries"
         )
     if code in _DENIED and is_sign_in:
+        # A session's tags are a permission of their own, which AWS names.
+        named = _STS_ACTION.search(said)
+        action = named[0] if named else call.action
+        advice = f"allow {action} on this role in the IAM policy of {who}, and "
+        if call.account.web_identity_token_file:
+            advice = ""
         return AwsError(
-            f"account {call.account.name}: {call.action} of {call.account.role_arn} is denied to {who} ({code}); allow "
-            f"{call.action} on this role in the IAM policy of {who}, and name it in the role's trust policy "
-            "(which may ask for an external_id)"
+            f"account {call.account.name}: {action} of {call.account.role_arn} is denied to {who} ({code}); {advice}"
+            f"allow {action} to it in the role's trust policy (which may have conditions, such as an external_id)"
         )
     if code in _DENIED:
         return AwsError(f"{call.what} is denied to {who} ({code}: {said}); give it the IAM permission {call.action}")

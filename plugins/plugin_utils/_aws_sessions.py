@@ -46,13 +46,20 @@ class Connection:
         self._clients: dict[str, Any] = {}
         self._home = account.home(settings)
         how = "WithWebIdentity" if account.web_identity_token_file else ""
-        with self._explaining(Call(account, self._home, f"sts:AssumeRole{how}")):
-            self._session = self._sign_in()
+        call = Call(account, self._home, f"sts:AssumeRole{how}")
+        with self._explaining(call):
+            try:
+                self._session = self._sign_in()
+            except KeyError as error:  # what botocore says of an answer that is not STS's
+                raise _foreign(call) from error
 
     def regions(self) -> list[str]:
         """Return the regions that the account has enabled."""
-        with self._explaining(Call(self._account, self._home, "ec2:DescribeRegions")):
-            answer = self._client(self._home).describe_regions()
+        call = Call(self._account, self._home, "ec2:DescribeRegions")
+        with self._explaining(call):
+            answer = _said(self._client(self._home).describe_regions(), call)
+        if not answer["Regions"]:
+            raise AwsError(f"{call.what} answers without any region")
         return sorted(region["RegionName"] for region in answer["Regions"])
 
     def pages(self, region: str, operation: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
@@ -60,9 +67,10 @@ class Connection:
         method, page, tokens = None, 0, set[str]()
         while True:
             page += 1
-            with self._explaining(Call(self._account, region, f"ec2:{operation}", page)):
+            call = Call(self._account, region, f"ec2:{operation}", page)
+            with self._explaining(call):
                 method = method or getattr(self._client(region), xform_name(operation))
-                answer = self._page(method, arguments)
+                answer = _said(self._page(method, arguments), call)
             yield answer
             token = answer.get("NextToken")
             if not token:
@@ -128,13 +136,27 @@ class Connection:
             read_timeout=settings.timeout,
             user_agent_extra="hpcops.cluster",
         )
-        with _MAKING:
-            return session.create_client(
-                service,
-                region_name=region,
-                endpoint_url=settings.endpoint_url or None,
-                config=config.merge(more) if more else config,
-            )
+        try:
+            with _MAKING:
+                return session.create_client(
+                    service,
+                    region_name=region,
+                    endpoint_url=settings.endpoint_url or None,
+                    config=config.merge(more) if more else config,
+                )
+        except ValueError as error:
+            raise AwsError(f"endpoint_url: {error}; it is one like https://ec2.eu-central-1.amazonaws.com") from error
+
+
+def _said(answer: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
+    """Refuse what is no answer of AWS's, such as a proxy's page: botocore finds nothing in it, and does not say so."""
+    if not answer.keys() - {"ResponseMetadata", "NextToken"}:
+        raise _foreign(call)
+    return answer
+
+
+def _foreign(call: Call) -> AwsError:
+    return AwsError(f"{call.what} has an answer that is not AWS's, so none of it is used; is a proxy in between?")
 
 
 def _new_session(members: frozenset[str] | None, profile: str = "") -> Any:

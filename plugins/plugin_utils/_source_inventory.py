@@ -100,6 +100,8 @@ class SourceInventory(BaseInventoryPlugin):
     """
 
     endings: tuple[str, ...] = ()
+    uses_known = True
+    """Whether what is known may do without asking; not with --flush-cache."""
 
     def source(self) -> Source:
         """Return what the options describe."""
@@ -112,6 +114,7 @@ class SourceInventory(BaseInventoryPlugin):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Ask the source and fill the inventory. Whatever goes wrong is an error, and is in the status as well."""
         super().parse(inventory, loader, path, cache)
+        self.uses_known = cache
         status: dict[str, Any] = {
             "plugin": self.NAME,
             "asked": [],
@@ -123,7 +126,7 @@ class SourceInventory(BaseInventoryPlugin):
         is_whole = False
         try:
             with _collecting_nothing():
-                self._read(path, cache, status)
+                self._read(path, status)
             is_whole = True
         except (HpcopsError, AnsibleError) as error:
             self._publish(path, {**status, "error": str(error)})
@@ -134,13 +137,13 @@ class SourceInventory(BaseInventoryPlugin):
                 inventory.add_group(FAILED)
         self._publish(path, status)
 
-    def _read(self, path: str, cache: bool, status: dict[str, Any]) -> None:
+    def _read(self, path: str, status: dict[str, Any]) -> None:
         self._read_config_data(path)
         rules, limits = self._rules(), self._limits()
         source = self.source()
         status.update(asked=list(source.parts), failed=list(source.parts))
         folder = Path(self.get_option("cache_dir")).expanduser()
-        answers = ask(source, folder, limits, self.display.warning, use_known=cache)
+        answers = ask(source, folder, limits, self.display.warning, use_known=self.uses_known)
         found = {part: answer.stored for part, answer in answers.items() if answer.stored}
         snapshot = source.whole({part: stored.snapshot for part, stored in found.items()})
         self._refuse_few(snapshot)

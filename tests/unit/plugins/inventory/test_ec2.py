@@ -38,6 +38,7 @@ class Fake:
             raise error
 
     def regions(self) -> list[str]:
+        self.connected.append("regions")
         return ["eu-west-1"]
 
     def pages(self, region: str, _operation: str, **_arguments: Any) -> Iterator[dict[str, Any]]:
@@ -142,7 +143,8 @@ def test_nobody_is_asked_while_answers_are_fresh(site: Site, regions: list[str])
     assert site.read(fresh_for="1h", **options).hosts["n-eu-west-1"].vars == first
     assert not Fake.connected
     site.read(fresh_for="1h", cache=False, **options)
-    assert len(Fake.connected) == 1
+    assert ("regions" in Fake.connected) is (regions == ["all"])
+    assert len(Fake.connected) == 1 + ("regions" in Fake.connected)
 
 
 def test_aws_library_is_loaded_only_by_those_who_ask() -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import AwsError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils import _aws_sessions
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._aws_accounts import Account, Settings
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._aws_errors import Call, explained
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._aws_model import OPERATIONS, LeanLoader, pruned
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._aws_sessions import Connection
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._ec2_hosts import EXTRA, Wanted
@@ -37,13 +39,13 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, *tokens: bytes) -> None:
-    """Let each request be answered, with these tokens for the next page."""
+def answering(monkeypatch: pytest.MonkeyPatch, *tokens: bytes, body: bytes = b"") -> None:
+    """Let each request be answered, with these tokens for the next page, or all by something else."""
     left = list(tokens)
 
     def send(_self: Any, request: Any) -> AWSResponse:
         response = AWSResponse(request.url, 200, {}, None)
-        response._content = ANSWER % left.pop(0)
+        response._content = body or ANSWER % left.pop(0)
         return response
 
     monkeypatch.setattr("botocore.httpsession.URLLib3Session.send", send)
@@ -101,3 +103,53 @@ def test_repeated_page_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, b"again", b"again")
     with pytest.raises(AwsError, match="account default, region eu-central-1: ec2:DescribeInstances repeats a page"):
         list(Connection(Account(), Settings()).pages("eu-central-1", "DescribeInstances"))
+
+
+@pytest.mark.parametrize("body", [b"<html><body>Sign in</body></html>", b"<DescribeInstancesResponse/>"])
+def test_page_of_another_server_is_never_taken_for_an_empty_region(
+    monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    answering(monkeypatch, b"", body=body)
+    connection = Connection(Account(), Settings())
+    for ask in (connection.regions, lambda: list(connection.pages("eu-central-1", "DescribeInstances"))):
+        with pytest.raises(
+            AwsError, match=r"account default, region .*: ec2:Describe.* has an answer that is not AWS's"
+        ):
+            ask()
+    with pytest.raises(AwsError, match="account one, region us-east-1: sts:AssumeRole has an answer that is not AWS's"):
+        Connection(Account("one", role_arn="arn:aws:iam::111111111111:role/inventory"), Settings())
+
+
+def test_second_page_of_another_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = Connection(Account(), Settings()).pages("eu-central-1", "DescribeInstances")
+    answering(monkeypatch, b"more")
+    assert next(pages)["Reservations"]
+    answering(monkeypatch, b"", body=b"<html/>")
+    with pytest.raises(AwsError, match="ec2:DescribeInstances, page 2, has an answer that is not AWS's"):
+        next(pages)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://[::"])
+def test_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(AwsError, match="endpoint_url: Invalid"):
+        Connection(Account(), Settings(endpoint_url=url)).regions()
+
+
+def test_permission_that_signing_in_lacks_is_named() -> None:
+    said = {
+        "Error": {
+            "Code": "AccessDenied",
+            "Message": "User: x is not authorized to perform: sts:TagSession on resource: y",
+        }
+    }
+    account = Account("one", role_arn="r", profile="hub")
+    error = str(explained(ClientError(said, "AssumeRole"), Call(account, "us-east-1", "sts:AssumeRole")))
+    assert (
+        "account one: sts:TagSession of r is denied to profile hub (AccessDenied); allow sts:TagSession on this role"
+        in error
+    )
+    account = Account("one", role_arn="r", web_identity_token_file="/t")
+    said["Error"]["Message"] = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+    error = str(explained(ClientError(said, "x"), Call(account, "us-east-1", "sts:AssumeRoleWithWebIdentity")))
+    assert "IAM policy" not in error
+    assert "allow sts:AssumeRoleWithWebIdentity to it in the role's trust policy" in error
