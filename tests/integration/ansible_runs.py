@@ -13,6 +13,17 @@ from typing import Any
 
 from ansible_collections.hpcops.cluster.tests.discovery_service import READER, ROOT, Service
 
+# The settings for results_of.
+RESULTS = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
+
+
+def results_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """What became of each task of a playbook, by host."""
+    begin = f"\n{done.stdout}".find("\n{")
+    assert begin >= 0, done.stdout + done.stderr
+    plays = json.loads(done.stdout[begin:])["plays"]
+    return [task["hosts"] for play in plays for task in play["tasks"]]
+
 
 @dataclass
 class Programs:
@@ -25,7 +36,7 @@ class Programs:
         raise NotImplementedError
 
     def run(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return self._start(program, "-i", str(self.source), *arguments, **settings)
+        return self.start(program, "-i", str(self.source), *arguments, **settings)
 
     def play(
         self,
@@ -38,17 +49,14 @@ class Programs:
         named = [{"name": f"task {number}", "ignore_errors": True, **task} for number, task in enumerate(tasks)]
         playbook = self.folder / "playbook.yml"
         playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": named, **play}]))
-        return self._start("ansible-playbook", "-i", "host.invalid,", str(playbook), *options, **(settings or {}))
+        return self.start("ansible-playbook", "-i", "host.invalid,", str(playbook), *options, **(settings or {}))
 
     def results(self, *tasks: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
         """What becomes of each task."""
-        done = self.play(*tasks, settings={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}, **more)
-        begin = f"\n{done.stdout}".find("\n{")
-        assert begin >= 0, done.stdout + done.stderr
-        found = json.loads(done.stdout[begin:])
-        return [next(iter(task["hosts"].values())) for task in found["plays"][0]["tasks"]]
+        done = self.play(*tasks, settings=RESULTS, **more)
+        return [next(iter(hosts.values())) for hosts in results_of(done)]
 
-    def _start(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def start(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),

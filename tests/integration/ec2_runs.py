@@ -37,9 +37,9 @@ class Ec2Ansible(Programs):
         }
         self.source.write_text(json.dumps({**common, **options}))
 
-    def _start(self, program: str, *arguments: str, **settings: str) -> CompletedProcess[str]:
+    def start(self, program: str, *arguments: str, **settings: str) -> CompletedProcess[str]:
         clean = {"AWS_CONFIG_FILE": str(self.folder / "aws"), "AWS_EC2_METADATA_DISABLED": "true", **KEYS}
-        return super()._start(program, *arguments, **{**clean, **settings})
+        return super().start(program, *arguments, **{**clean, **settings})
 
     def refused(self, **settings: str) -> str:
         """The error of a run that ends because of the inventory."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import ADMIN, READER, WRITER
-from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible
+from ansible_collections.hpcops.cluster.tests.discovery_service import ADMIN, READER, ROOT, WRITER
+from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import RESULTS, Ansible, results_of
 
 HOSTILE = "{{ lookup('pipe', 'touch evil') }}"
 GROUP = "group/hpcops.cluster.discovery"
@@ -392,3 +393,73 @@ def test_wrong_value_of_a_cluster_is_named(site: Ansible) -> None:
     (refused,) = run(site, cluster_task(name="m-new", variables={"not a name": 1}))
     assert refused["failed"]
     assert "m-new: variables" in refused["msg"]
+
+
+# --- Roles ---------------------------------------------------------------------------------------------------------
+
+# Where each role's service is, whether the server asks it, or waits for the host's report.
+REGISTERED = {
+    "alertmanager/a3": ("https", 9093, "tcp"),
+    "cgroup_exporter/a1": ("https", 9306, "heartbeat"),
+    "dcgm_exporter/a1": ("https", 9400, "heartbeat"),
+    "discovery/a3": ("https", 8420, "http"),
+    "grafana/a3": ("https", 3000, "http"),
+    "mariadb/a3": ("tcp", 3307, "heartbeat"),
+    **{f"node_exporter/a{number}": ("https", 9100, "heartbeat") for number in (1, 2, 3, 4)},
+    **{f"process_exporter/a{number}": ("https", 9256, "heartbeat") for number in (1, 2, 3, 4)},
+    "prometheus/a3": ("https", 9090, "tcp"),
+    "slurm_exporter/a2": ("https", 9341, "heartbeat"),
+    "slurmctld/a4": ("tcp", 6917, "heartbeat"),
+    "slurmd/a1": ("tcp", 6918, "heartbeat"),
+    "slurmd/a2": ("tcp", 6920, "heartbeat"),
+    "slurmdbd/a3": ("tcp", 6819, "heartbeat"),
+    "slurmrestd/a4": ("https", 6843, "heartbeat"),
+}
+
+
+def test_each_role_registers_its_services_and_hosts_report_what_is_waited_for(site: Ansible) -> None:
+    members: dict[str, list[str]] = {
+        "a1": ["slurmd", "cgroup_exporter", "dcgm_exporter"],
+        "a2": ["slurmd", "slurm_exporter"],
+        "a3": ["slurmdbd", "mariadb", "discovery", "prometheus", "grafana"],
+        "a4": ["slurmctld", "slurmrestd"],
+    }
+    groups: dict[str, Any] = {group: {"hosts": {}} for names in members.values() for group in names}
+    for name, names in members.items():
+        for group in names:
+            groups[group]["hosts"][name] = {"slurm_node_port": 6920} if name == "a2" else {}
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "slurm_cluster_name": "alpha",
+        "slurm_install_method": "repository",
+        "slurm_version": "24.11.5",
+        "slurm_repository": {"name": "slurm", "uris": ["https://packages.invalid"], "suites": ["trixie"]},
+        "slurmctld_parameters": {"SlurmctldPort": "6917-6919", "SlurmdPort": 6918},
+        "hpcops_discovery_url": site.service.url,
+        "hpcops_discovery_ca_file": str(site.service.ca_file),
+        "hpcops_discovery_token": WRITER,
+        "hpcops_metrics_password": "password-of-the-tests",
+        "discovery_heartbeat_token": "heartbeat-token-of-the-tests-0123456789",
+        "discovery_listen_address": "0.0.0.0",
+        "grafana_listen_address": "0.0.0.0",
+        "mariadb_bind_address": "0.0.0.0",
+        "mariadb_settings": {"port": 3307},
+        "os_base_ca_directory": str(site.folder),
+        **{f"{name}_tls_internal": True for name in ("grafana", "slurmrestd")},
+    }
+    inventory, playbook = site.folder / "groups.json", site.folder / "services.yml"
+    inventory.write_text(json.dumps({"all": {"vars": variables, "children": groups}}))
+    files = [str(ROOT / "playbooks" / "vars" / f"{name}.yml") for name in ("register_services", "monitoring")]
+    report = {"hosts": "all", "gather_facts": False, "vars_files": files, "tags": ["services"]}
+    report["tasks"] = [{"ansible.builtin.debug": {"var": "__services_units"}}]
+    playbook.write_text(json.dumps([{"import_playbook": "hpcops.cluster.register_services"}, report]))
+    # Without the first play, which would have this machine report.
+    options = ["--tags=services", "--start-at-task=Register slurmctld"]
+    done = site.start("ansible-playbook", "-i", str(inventory), str(playbook), *options, **RESULTS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {f"{item['name']}/{item['host']}": item for item in services(site).values()}
+    assert {key: (item["scheme"], item["port"], item["check"]["type"]) for key, item in found.items()} == REGISTERED
+    reported = results_of(done)[-1]
+    units = {f"{unit}/{name}" for name, result in reported.items() for unit in result["__services_units"]}
+    assert units == {key for key, (_scheme, _port, check) in REGISTERED.items() if check == "heartbeat"}

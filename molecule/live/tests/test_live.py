@@ -153,8 +153,13 @@ def test_registered_host_becomes_a_node_while_no_other_is_touched(host: Host, so
     assert states(host) == {"c1": "idle"}
     run("register", **more).succeeded()
     assert not run("register", **more).succeeded().changed
-    done = run("site", source, f"--limit={C2},{CONTROLLER}").succeeded()
+    revision = ask("/v1/hosts", limit="1")["revision"]
+    plan_file = tmp_path / "plan.json"
+    done = run("site", source, f"--limit={C2},{CONTROLLER}", slurm_config_plan_file=str(plan_file)).succeeded()
     assert {name for _task, name, _result in done.results} == {C2, CONTROLLER}
+    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    assert plan["inventory_revision"].endswith(f"discovery {revision}")
+    assert [change["name"] for change in plan["plan"]["changes"]] == ["c2"]
     eventually(lambda: states(host), lambda seen: seen == {"c1": "idle", "c2": "idle"}, 60)
     assert host.check_output("srun --nodelist=c2 hostname") == "c2"
     eventually(services, lambda seen: seen.get("slurmd c2") == "passing", 60)
