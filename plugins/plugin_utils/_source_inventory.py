@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import gc
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ class SourceInventory(BaseInventoryPlugin):
         self._publish(path, status)
 
     def _read(self, path: str, status: dict[str, Any]) -> None:
-        self._read_config_data(path)
+        self._refuse_unknown(self._read_config_data(path))
         rules, limits = self._rules(), self._limits()
         source = self.source()
         status.update(asked=list(source.parts), failed=list(source.parts))
@@ -159,6 +160,14 @@ class SourceInventory(BaseInventoryPlugin):
             hosts=len(snapshot.hosts),
             revision=snapshot.revision,
         )
+
+    def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
+        """Ansible passes over what is no option: cluster in place of clusters would be the hosts of all of them."""
+        known: Collection[str] = self.option_definitions
+        for name in map(str, given):
+            if name not in known:
+                alike = difflib.get_close_matches(name, known, 1)
+                raise InventoryError(f"{name}: there is no such option{f'; is {alike[0]} meant?' if alike else ''}")
 
     def text_option(self, name: str) -> str:
         """Return an option's text; it may be a template in the configuration, such as a lookup."""

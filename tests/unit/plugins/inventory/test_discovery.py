@@ -237,6 +237,18 @@ def test_hostile_values_stay_what_they_are(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cluster": "alpha"}, "cluster: there is no such option; is clusters meant?"),
+        ({"max_shirnk": 5}, "max_shirnk: there is no such option; is max_shrink meant?"),
+        ({"colour": "red"}, "colour: there is no such option"),
+    ],
+)
+def test_option_that_is_none_is_refused(site: Site, options: dict[str, Any], message: str) -> None:
+    assert site.refused(answer("n1"), **options).endswith(message)
+
+
+@pytest.mark.parametrize(
     ("text", "value"), [("0", 0), (90, 90), ("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172800)]
 )
 def test_duration_is_read(text: Any, value: int) -> None:
