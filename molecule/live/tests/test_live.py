@@ -180,11 +180,13 @@ def test_hosts_that_the_file_does_not_have_are_retired_when_asked_and_few(source
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no file": ({"register_file": "/nonexistent.yml"}, "/nonexistent.yml"),
     "other keys": ({"hosts": [], "nodes": []}, "must have the lists clusters and hosts"),
+    "no mappings": ({"hosts": ["x1"]}, "must have the lists clusters and hosts"),
     "no address": (
         {"hosts": [{"name": "x1", "cluster": "live", "addresses": {"main": "x"}}]},
         "hosts[0] (x1): addresses.main",
     ),
-    "no cluster": ({"hosts": [{"name": "x1", "cluster": "nowhere"}]}, "nowhere"),
+    "no cluster": ({"hosts": [{"name": "x1"}]}, "hosts[0] (x1): cluster"),
+    "unknown cluster": ({"hosts": [{"name": "x1", "cluster": "nowhere"}]}, "nowhere"),
     "unknown field": ({"hosts": [{"name": "x1", "cluster": "live", "colour": "red"}]}, "hosts[0] (x1): colour"),
     "list of hosts": ({"hosts": [{"name": "x[3-1]", "cluster": "live"}]}, "x[3-1]"),
 }
