@@ -137,9 +137,9 @@ def test_backup_of_the_day_restores_into_an_empty_database(host: Host, client: H
 def test_backup_of_the_day_brings_a_running_service_back(host: Host, client: Host, cluster: str) -> None:
     backup = host.check_output("ls /var/lib/hpcops-discovery/backups/daily-*.json.gz | tail -n 1")
     before = answer(client, "GET", "/v1/hosts/api")
-    answer(client, "PATCH", "/v1/hosts/api", {"rack": "of today"})
+    answer(client, "PATCH", "/v1/hosts/api", {"rack": "r-today"})
     assert "--force" in host.run_expect([1], f"hpcops-discovery restore {backup}").stderr
-    assert answer(client, "GET", "/v1/hosts/api")["rack"] == "of today"
+    assert answer(client, "GET", "/v1/hosts/api")["rack"] == "r-today"
     host.run_expect([0], f"hpcops-discovery restore --force {backup}")
     assert (cluster, answer(client, "GET", "/v1/hosts/api")) == ("alpha", before)
 
