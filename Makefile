@@ -10,14 +10,15 @@ unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENA
 GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # A host with a kernel of its own, a build of packages, a cluster without munge (which bookworm's Slurm cannot be), a database of three
-# servers, changes of keys, and restores of backups: not per distribution, and but for the first not in each run.
-SLOW := cgroup build_packages auth_slurm galera keys backup
+# servers, changes of keys, restores of backups, and a cluster from the API alone: not per distribution, and but for the first not in each
+# run.
+SLOW := cgroup build_packages auth_slurm galera keys backup live
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
 # Whole clusters take longest and go first, and on all releases where these differ. +linear: by Ansible's own strategy, as most users
 # run it; else by Mitogen's. Slurm's own metrics are those of forky.
 TEST := cluster@trixie+linear $(foreach scenario,change cluster,$(addprefix $(scenario)@,bookworm forky)) cgroup \
         slurm_exporter@forky $(addsuffix @trixie,$(filter-out cluster slurm_exporter,$(ORDINARY)))
-MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup,$(scenario)@forky) $(foreach scenario,galera keys backup,$(scenario)@bookworm) \
+MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup live,$(scenario)@forky) $(foreach scenario,galera keys backup live,$(scenario)@bookworm) \
           $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
 
 .PHONY: help setup setup-newest demo demo-down test test-fast test-matrix molecule lint bench docs build

@@ -185,7 +185,11 @@ fields = st.dictionaries(
     ),
     anything,
 )
-relaxed = how(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = how(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @relaxed

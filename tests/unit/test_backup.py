@@ -11,7 +11,7 @@ import json
 import os
 import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,18 @@ def made(store: Store, days_ago: float, before_restore_of: str = "") -> str:
     return path.name
 
 
+@pytest.fixture(autouse=True)
+def umask_fixture() -> Iterator[None]:
+    """The program sets its process's umask; the other tests have theirs."""
+    former = os.umask(0o077)
+    yield
+    os.umask(former)
+
+
 # --- Which backups count ---------------------------------------------------------------------------------------------
 
 
 def test_backup_is_whole_and_for_its_owner_alone(store: Store, source: Text) -> None:
-    os.umask(0o077)
     with store.locked():
         backup = store.make("text", source)
     assert store.backups() == [backup]

@@ -96,12 +96,15 @@ def test_its_process_has_no_rights_and_no_password_is_readable_by_others(host: H
     ids=["Debian, v2", "Debian, v1", "SchedMD, v2", "SchedMD, v1", "the site's own"],
 )
 def test_stand_in_for_cgroup_exporter_is_told_where_slurm_has_its_groups(variables: dict[str, Any], path: str) -> None:
-    """In a dry run but for what the host has: what the unit would be is in the difference."""
-    if variables:
-        unit = run_playbook(f"--limit={STAND_IN}", "--check", variables=variables).succeeded().text
-    else:
-        unit = container(STAND_IN).file("/etc/systemd/system/cgroup_exporter.service").content_string
-    assert re.search(rf'--config.paths={path}\\?" ', unit)
+    unit = "/etc/systemd/system/cgroup_exporter.service"
+    try:
+        if variables:
+            run_playbook(f"--limit={STAND_IN}", variables=variables).succeeded()
+        assert f'"--config.paths={path}" ' in container(STAND_IN).file(unit).content_string
+        assert answer(container(STAND_IN), KNOWN)[0] == "200"
+    finally:
+        if variables:
+            run_playbook(f"--limit={STAND_IN}").succeeded()
 
 
 def test_cadvisor_is_told_where_slurm_has_its_groups_and_what_nobody_asks_for() -> None:
@@ -131,35 +134,51 @@ def test_one_program_takes_the_other_s_place_and_a_dry_run_tells_so() -> None:
     assert OWN_METRIC[CADVISOR] in answer(host, KNOWN)[1]
 
 
-def test_new_password_and_certificate_are_in_force_and_the_former_are_not() -> None:
-    """Of nginx; what other exporters do of themselves, the scenario "node_exporter" shows."""
-    host, new = container(CADVISOR), "another-password-of-many-letters"
+def test_nginx_uses_a_certificate_that_was_made_anew() -> None:
+    host = container(CADVISOR)
     served = "echo | openssl s_client -connect localhost:9306 2>/dev/null | openssl x509 -noout -serial"
     before = host.check_output(served)
     host.check_output("rm /etc/cgroup_exporter/tls.crt")
+    run_playbook(f"--limit={CADVISOR}").succeeded()
+    assert host.check_output(served) != before
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_new_password_is_in_force_and_the_former_is_not(name: str) -> None:
+    host, new = container(name), "another-password-of-many-letters"
     try:
-        changed = run_playbook(f"--limit={CADVISOR}", variables={"hpcops_metrics_password": new}).succeeded()
+        changed = run_playbook(f"--limit={name}", variables={"hpcops_metrics_password": new}).succeeded()
         assert new not in changed.text
         assert answer(host, KNOWN)[0] == "401"
         assert answer(host, f"{CA} --user prometheus:{new}")[0] == "200"
-        assert host.check_output(served) != before
     finally:
-        run_playbook(f"--limit={CADVISOR}").succeeded()
+        run_playbook(f"--limit={name}").succeeded()
 
 
-def test_without_a_password_it_answers_on_its_own_host_alone() -> None:
-    host = container(CADVISOR)
+@pytest.mark.parametrize("name", HOSTS)
+def test_without_a_password_it_answers_on_its_own_host_alone(name: str) -> None:
+    host = container(name)
     try:
-        run_playbook(f"--limit={CADVISOR}", variables={"hpcops_metrics_password": ""}).succeeded()
+        run_playbook(f"--limit={name}", variables={"hpcops_metrics_password": ""}).succeeded()
         assert host.check_output("ss -Hltn 'sport = :9306'").split()[3] == "127.0.0.1:9306"
     finally:
-        run_playbook(f"--limit={CADVISOR}").succeeded()
+        run_playbook(f"--limit={name}").succeeded()
     assert answer(host, KNOWN)[0] == "200"
 
 
-def test_release_that_nobody_has_is_refused_and_it_runs_as_before() -> None:
-    """What the variables' own rules refuse, the unit tests show."""
-    refused = run_playbook(f"--limit={STAND_IN}", variables={"cgroup_exporter_version": "9.9.9"}).failed()
-    assert "9.9.9" in refused.failure
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"slurmctld_cgroup": "disabled"}, "slurmctld_cgroup is disabled"),
+        ({"cgroup_exporter_paths": ["slurm"]}, "cgroup_exporter_paths"),
+        ({"cgroup_exporter_program": "cgroups"}, "cgroup_exporter_program"),
+        ({"cgroup_exporter_version": "9.9.9"}, "9.9.9"),
+        ({"cgroup_exporter_listen_address": "0.0.0.0", "hpcops_metrics_password": ""}, "would tell everybody"),
+    ],
+    ids=["no groups", "no path", "no such program", "no such release", "open to all"],
+)
+def test_wrong_value_is_refused_and_it_runs_as_before(variables: dict[str, Any], says: str) -> None:
+    refused = run_playbook(f"--limit={STAND_IN}", variables=variables).failed()
+    assert says in refused.failure
     assert not refused.changed
     assert answer(container(STAND_IN), KNOWN)[0] == "200"

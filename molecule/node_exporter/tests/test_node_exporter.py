@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -174,28 +174,43 @@ def test_changed_collector_restarts_it_and_a_dry_run_tells_so() -> None:
         run_playbook(f"--limit={name}").succeeded()
 
 
-def test_new_password_and_certificate_are_in_force_without_a_restart_and_the_former_are_not() -> None:
+def test_new_password_is_in_force_and_the_former_is_not() -> None:
     name, host = RELEASED, container(RELEASED)
     new = "another-password-of-many-letters"
-    served = "echo | openssl s_client -connect localhost:9100 2>/dev/null | openssl x509 -noout -serial"
-    before = host.check_output(served)
-    pid = host.check_output("systemctl show --property=MainPID --value node_exporter")
-    host.check_output("rm /etc/node_exporter/tls.crt")
     try:
         changed = run_playbook(f"--limit={name}", variables={"hpcops_metrics_password": new}).succeeded()
         assert new not in changed.text
         assert answer(host)[0] == "401"
         assert answer(host, f"{CA} --user prometheus:{new}")[0] == "200"
-        assert host.check_output(served) != before
-        assert host.check_output("systemctl show --property=MainPID --value node_exporter") == pid
     finally:
         run_playbook(f"--limit={name}").succeeded()
 
 
-def test_release_that_nobody_has_is_refused_and_it_runs_as_before() -> None:
-    """What the variables' own rules refuse, the unit tests show."""
-    refused = run_playbook(f"--limit={RELEASED}", variables={"node_exporter_version": "9.9.9"}).failed()
-    assert "9.9.9" in refused.failure
+def test_certificate_that_was_made_anew_is_used_without_a_restart() -> None:
+    name, host = RELEASED, container(RELEASED)
+    served = "echo | openssl s_client -connect localhost:9100 2>/dev/null | openssl x509 -noout -serial"
+    before = host.check_output(served)
+    pid = host.check_output("systemctl show --property=MainPID --value node_exporter")
+    host.check_output("rm /etc/node_exporter/tls.crt")
+    run_playbook(f"--limit={name}").succeeded()
+    assert host.check_output(served) != before
+    assert host.check_output("systemctl show --property=MainPID --value node_exporter") == pid
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"hpcops_metrics_password": "short"}, "os_base_exporter_users: each password has 20 to 72"),
+        ({"hpcops_metrics_password": "", "node_exporter_listen_address": "0.0.0.0"}, "would tell everybody"),
+        ({"node_exporter_collectors": ["cpu"], "node_exporter_disabled_collectors": ["cpu"]}, "cpu is in"),
+        ({"node_exporter_install": "source"}, "node_exporter_install"),
+        ({"node_exporter_version": "9.9.9"}, "9.9.9"),
+    ],
+    ids=["short password", "open to all", "on and off", "no such source", "no such release"],
+)
+def test_wrong_value_is_refused_and_it_runs_as_before(variables: dict[str, Any], says: str) -> None:
+    refused = run_playbook(f"--limit={RELEASED}", variables=variables).failed()
+    assert says in refused.failure
     assert not refused.changed
     metrics(container(RELEASED))
 

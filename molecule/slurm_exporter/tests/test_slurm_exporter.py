@@ -34,7 +34,7 @@ def controller_fixture() -> Host:
     return container(CONTROLLER)
 
 
-@pytest.fixture(name="stand_in", scope="module")
+@pytest.fixture(name="stand_in")
 def stand_in_fixture() -> Iterator[Host]:
     """A controller that has the program, which is a stand-in here."""
     if RELEASE < (25, 11):
@@ -183,19 +183,31 @@ def test_stand_in_is_told_what_to_ask_for_and_a_dry_run_tells_so(stand_in: Host)
 
 
 @native
-def test_stand_in_is_gone_where_slurmctld_tells_itself(stand_in: Host) -> None:
-    assert stand_in.service("slurm_exporter").is_running
+def test_stand_in_is_gone_where_slurmctld_tells_itself(controller: Host) -> None:
+    run_playbook(ALONE, "--tags=exporter", variables={"slurm_exporter_native": False}).succeeded()
+    assert controller.service("slurm_exporter").is_running
     run_playbook(ALONE, "--tags=exporter").succeeded()
-    assert stand_in.run("ss -Hltn 'sport = :9341'").stdout == ""
-    assert not stand_in.file(UNIT).exists
+    assert controller.run("ss -Hltn 'sport = :9341'").stdout == ""
+    assert not controller.file(UNIT).exists
     assert not run_playbook(ALONE, "--tags=exporter").succeeded().changed
 
 
-def test_release_that_nobody_has_is_refused() -> None:
-    """What the variables' own rules refuse, the unit tests show."""
-    variables = {"slurm_exporter_native": False, "slurm_exporter_version": "9.9.9"}
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"slurm_exporter_command_timeout": 0}, "0 seconds"),
+        ({"slurm_exporter_collectors": ["x"], "slurm_exporter_disabled_collectors": ["x"]}, "x is in"),
+        ({"slurm_exporter_native": False, "slurm_exporter_version": "9.9.9"}, "9.9.9"),
+        (
+            {"slurm_exporter_native": False, "slurm_exporter_listen_address": "0.0.0.0", "hpcops_metrics_password": ""},
+            "would tell everybody",
+        ),
+    ],
+    ids=["no time", "on and off", "no such release", "open to all"],
+)
+def test_wrong_value_is_refused(variables: dict[str, Any], says: str) -> None:
     refused = run_playbook(ALONE, "--tags=exporter", variables=variables).failed()
-    assert "9.9.9" in refused.failure
+    assert says in refused.failure
     assert not refused.changed
 
 
