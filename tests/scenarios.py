@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
 import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 # What the fixture "report" is: tells a figure, of what and in seconds.
 Report = Callable[[str, float], None]
+DISTRO = os.environ.get("DISTRO", "trixie")
+# `make test` runs all on trixie, and elsewhere what differs there; `make test-matrix` runs all everywhere.
+IN_MATRIX = "HPCOPS_MATRIX" in os.environ
+seen_before = pytest.mark.skipif(
+    DISTRO != "trixie" and not IN_MATRIX, reason="shown on trixie; make test-matrix runs it"
+)
+# What the units show as well, or another case beside it.
+matrix_alone = pytest.mark.skipif(not IN_MATRIX, reason="make test-matrix runs it")
 # The whole folder: Molecule's variable MOLECULE_INVENTORY_FILE names the driver's hosts alone, without what a scenario adds.
 INVENTORY = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "inventory"))
 

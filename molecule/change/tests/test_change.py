@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    DISTRO,
     INVENTORY,
     Run,
     container,
     eventually,
     names,
     run_playbook,
+    seen_before,
 )
 
 if TYPE_CHECKING:
@@ -33,14 +35,9 @@ if TYPE_CHECKING:
 PRIMARY, BACKUP = sorted(names("slurmctld"))
 testinfra_hosts = [f"docker://{PRIMARY}"]
 # Up to 23.02 a running slurmctld re-reads only a part of its configuration.
-DISTRO = os.environ.get("DISTRO", "trixie")
 OLD = DISTRO == "bookworm"
 # What is decided on the control machine, or has shown itself on one release, is not tested on each.
 once = pytest.mark.skipif(DISTRO != "trixie", reason="the release has no part in it")
-# What does not differ from release to release, as the class table does, is shown on 24.11; on the others in `make test-matrix`.
-seen_before = pytest.mark.skipif(
-    DISTRO != "trixie" and "HPCOPS_MATRIX" not in os.environ, reason="shown on 24.11; make test-matrix runs it"
-)
 ALONE = [{"PartitionName": "main", "Nodes": "ALL", "Default": True}]
 TWO = [*ALONE, {"PartitionName": "first", "Nodes": ["c1"]}]
 

@@ -192,22 +192,10 @@ def test_stand_in_is_gone_where_slurmctld_tells_itself(controller: Host) -> None
     assert not run_playbook(ALONE, "--tags=exporter").succeeded().changed
 
 
-@pytest.mark.parametrize(
-    ("variables", "says"),
-    [
-        ({"slurm_exporter_command_timeout": 0}, "0 seconds"),
-        ({"slurm_exporter_collectors": ["x"], "slurm_exporter_disabled_collectors": ["x"]}, "x is in"),
-        ({"slurm_exporter_native": False, "slurm_exporter_version": "9.9.9"}, "9.9.9"),
-        (
-            {"slurm_exporter_native": False, "slurm_exporter_listen_address": "0.0.0.0", "hpcops_metrics_password": ""},
-            "would tell everybody",
-        ),
-    ],
-    ids=["no time", "on and off", "no such release", "open to all"],
-)
-def test_wrong_value_is_refused(variables: dict[str, Any], says: str) -> None:
+def test_release_that_does_not_exist_is_refused() -> None:
+    variables = {"slurm_exporter_native": False, "slurm_exporter_version": "9.9.9"}
     refused = run_playbook(ALONE, "--tags=exporter", variables=variables).failed()
-    assert says in refused.failure
+    assert "9.9.9" in refused.failure
     assert not refused.changed
 
 
