@@ -22,7 +22,14 @@ RUNBOOKS = Path(__file__).resolve().parents[3] / "docs" / "runbooks"
 PARTS = ["Symptoms", "Impact", "First five minutes", "Diagnosis", "Repair", "Verify", "Rollback", "Escalation"]
 NODE = names("slurmd")[0]
 PREFIX = names("slurmctld")[0].removesuffix("ctl")
-HOSTS = {"ctl": f"{PREFIX}ctl", "db": f"{PREFIX}db", "rest": names("slurmrestd")[0], "node": NODE}
+HOSTS = {
+    "ctl": f"{PREFIX}ctl",
+    "db": f"{PREFIX}db",
+    "rest": names("slurmrestd")[0],
+    "mon": f"{PREFIX}mon",
+    "node": NODE,
+    "host": NODE,
+}
 WORDS = {"INVENTORY": INVENTORY, "NODE": NODE, "USER": "alice"}
 # A block, and the line before it that tells why it cannot be run here.
 BLOCK = re.compile(r"^(_Not run by the tests: [^_]+\._\n\n)?```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -87,7 +94,12 @@ def test_runbook_has_all_parts_and_the_list_names_it(runbook: str) -> None:
     assert {command.part for command in commands_of(runbook)} >= {"First five minutes", "Repair"}
 
 
-@pytest.mark.parametrize("runbook", ALL)
+monitored = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster is the one that is monitored")
+
+
+@pytest.mark.parametrize(
+    "runbook", [pytest.param(each, marks=monitored if each == "monitoring" else ()) for each in ALL]
+)
 def test_commands_of_the_runbook_succeed_on_a_healthy_cluster(runbook: str) -> None:
     failed = []
     for command in commands_of(runbook):
@@ -128,6 +140,11 @@ BROKEN: dict[str, tuple[str, str, Callable[[], bool]]] = {
         "echo '# by hand' >>/etc/slurm/slurm.conf",
         on("ctl", "sh -c '! grep --quiet \"by hand\" /etc/slurm/slurm.conf'"),
     ),
+    "monitoring": (
+        "mon",
+        "systemctl stop hpcops-prometheus",
+        on("mon", "systemctl is-active --quiet hpcops-prometheus"),
+    ),
     "nodes": (
         "ctl",
         f"scontrol update nodename={NODE} state=drain reason=broken",
@@ -144,7 +161,6 @@ ELSEWHERE = {
     "cloud": "an account of a cloud",
     "discovery": "the API: scenario discovery",
     "gpu": "a GPU",
-    "monitoring": "Prometheus: scenario prometheus",
 }
 
 
@@ -152,8 +168,9 @@ def test_every_runbook_is_broken_here_or_says_why_not() -> None:
     assert sorted([*BROKEN, *ELSEWHERE]) == ALL
 
 
-@seen_before
-@pytest.mark.parametrize("runbook", sorted(BROKEN))
+@pytest.mark.parametrize(
+    "runbook", [pytest.param(each, marks=monitored if each == "monitoring" else seen_before) for each in sorted(BROKEN)]
+)
 def test_repair_of_the_runbook_brings_back_what_was_broken(runbook: str) -> None:
     host, fault, works = BROKEN[runbook]
     eventually(works, seconds=60)

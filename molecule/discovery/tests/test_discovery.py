@@ -134,6 +134,16 @@ def test_backup_of_the_day_restores_into_an_empty_database(host: Host, client: H
     assert (cluster, host.check_output(f'{python} -c "{query}"')) == ("alpha", str(revision))
 
 
+def test_backup_of_the_day_brings_a_running_service_back(host: Host, client: Host, cluster: str) -> None:
+    backup = host.check_output("ls /var/lib/hpcops-discovery/backups/daily-*.json.gz | tail -n 1")
+    before = answer(client, "GET", "/v1/hosts/api")
+    answer(client, "PATCH", "/v1/hosts/api", {"rack": "r-today"})
+    assert "--force" in host.run_expect([1], f"hpcops-discovery restore {backup}").stderr
+    assert answer(client, "GET", "/v1/hosts/api")["rack"] == "r-today"
+    host.run_expect([0], f"hpcops-discovery restore --force {backup}")
+    assert (cluster, answer(client, "GET", "/v1/hosts/api")) == ("alpha", before)
+
+
 def test_tokens_are_in_no_file_and_no_journal_of_the_host(host: Host) -> None:
     search = f"grep --recursive --files-with-matches --no-messages --fixed-strings {SECRET}"
     assert host.run(f"{search} /etc /var /opt /home /root /run /srv /usr/local").stdout == ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 PRIMARY, BACKUP = sorted(names("slurmctld"))
-ACCOUNTING, _SECOND = sorted(names("slurmdbd"))
+ACCOUNTING, SECOND = sorted(names("slurmdbd"))
 # Where users are: what answers there is what counts.
 NODE = names("slurmd")[0]
 testinfra_hosts = [f"docker://{NODE}"]
@@ -146,7 +146,13 @@ def test_controller_without_the_shared_state_does_not_start(host: Host) -> None:
         backup.check_output("systemctl stop slurmctld; chown slurm: /var/lib/slurm/slurmctld")
         refused = run_playbook("--tags=slurmctld", f"--limit={BACKUP}").failed()
         assert "lacks the mark .hpcops-state" in refused.failure
-        backup.check_output(f"cp /proc/sys/kernel/random/uuid {MARK}")
+        # As a first run of the primary would find it.
+        backup.check_output("mv /etc/slurm/.hpcops-state /tmp")
+        first = run_playbook(
+            "--tags=slurmctld", f"--limit={BACKUP}", "--check", variables={"slurm_controllers": ["ctl2", "ctl1"]}
+        )
+        assert "lies in the root file system" in first.failed().failure
+        backup.check_output(f"mv /tmp/.hpcops-state /etc/slurm; cp /proc/sys/kernel/random/uuid {MARK}")
         refused = run_playbook("--tags=slurmctld", f"--limit={BACKUP}").failed()
         assert "is another cluster's" in refused.failure
     finally:
@@ -166,6 +172,22 @@ def test_backup_of_slurmdbd_answers_while_the_primary_is_gone(host: Host, report
         completed(host, before, submit(host, "true"))
     finally:
         docker("exec", ACCOUNTING, "systemctl", "start", "slurmdbd")
+    completed(host, submit(host, "true"))
+
+
+def test_primary_of_slurmdbd_has_the_new_configuration_before_its_backup(host: Host) -> None:
+    """In this order a new release converts the database before anything else uses it."""
+
+    def started(name: str) -> int:
+        # Containers have one clock.
+        show = "systemctl show --property=ActiveEnterTimestampMonotonic --value slurmdbd"
+        return int(container(name).check_output(show))
+
+    before = max(started(ACCOUNTING), started(SECOND))
+    only = ("--tags=slurmdbd", "--limit=slurmdbd")
+    run_playbook(*only, variables={"slurmdbd_parameters": {"MessageTimeout": 12}}).succeeded()
+    assert before < started(ACCOUNTING) < started(SECOND)
+    run_playbook(*only).succeeded()
     completed(host, submit(host, "true"))
 
 

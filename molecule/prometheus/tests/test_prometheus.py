@@ -149,6 +149,20 @@ def test_bad_configuration_is_refused_and_the_former_one_stays(host: Host) -> No
     assert host.file("/etc/hpcops-prometheus/prometheus.yml").sha256sum == before
 
 
+def test_first_configuration_that_is_bad_starts_nothing(host: Host) -> None:
+    """A host without Prometheus' programs, whose configuration nothing can check while it is written."""
+    host.check_output("systemctl stop hpcops-prometheus && mv /etc/hpcops-prometheus/prometheus.yml /tmp")
+    host.check_output("dpkg --remove --force-depends prometheus")
+    try:
+        variables = {"prometheus_job_settings": {"node_exporter": {"scrap": 1}}}
+        refused = run_playbook(variables=variables).failed()
+        assert "field scrap not found" in refused.failure
+        assert host.run("systemctl is-active hpcops-prometheus").stdout.strip() == "inactive"
+    finally:
+        run_playbook().succeeded()
+    host.check_output("cmp /tmp/prometheus.yml /etc/hpcops-prometheus/prometheus.yml")
+
+
 def test_change_of_rules_is_read_without_a_restart(host: Host) -> None:
     before = main_pid(host)
     changes = {"SlurmNodeDown": {"for": "42m"}}

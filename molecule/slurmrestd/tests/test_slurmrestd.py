@@ -163,6 +163,14 @@ def test_proxy_limits_what_one_client_sends(host: Host, alice: str) -> None:
     assert host.run(f"curl --silent --max-time 5 http://{HOSTNAME}/").rc == 7, "something answers on port 80"
 
 
+def test_proxy_lets_no_client_take_all_of_it(host: Host, alice: str) -> None:
+    flood = f"curl --silent --parallel --parallel-max 250 --output /dev/null --write-out '%{{http_code}}\n' {TRUST}"
+    seen = host.run(f"{flood} '{OUTSIDE}/openapi?[1-700]'").stdout.split()
+    assert {"401", "500"} & set(seen), "none was let through"
+    assert "429" in seen
+    eventually(lambda: curl(host, f"/slurm/{VERSION}/diag", who=("alice", alice))[0], lambda status: status == 200)
+
+
 def test_key_that_signs_is_readable_by_slurm_alone(host: Host) -> None:
     for daemon in ("slurmctld", "slurmdbd"):
         key = container(CONTROLLER).file(f"/etc/slurm/{daemon}-jwt.key")
