@@ -70,7 +70,7 @@ class KeptFile:
                 if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
                     raise ValueError("it is not a file of this account alone")
                 return json.load(file), max(0.0, time.time() - found.st_mtime)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter is told when it cannot be written
             return None
         except (OSError, ValueError) as error:
             raise self.unreadable(error) from error

@@ -77,6 +77,15 @@ def test_answer_is_joined_from_its_pages(ec2_ansible: Ec2Ansible) -> None:
     assert [asked.form.get("MaxResults") for asked in ec2_ansible.service.asked] == [None, "5", "5"]
 
 
+def test_cache_that_cannot_be_written_is_named(ec2_ansible: Ec2Ansible) -> None:
+    in_the_way = ec2_ansible.folder / "file"
+    in_the_way.write_text("")
+    ec2_ansible.configure(cache_dir=str(in_the_way / "cache"))
+    said = ec2_ansible.refused()
+    assert f"cache_dir: {in_the_way}/cache" in said
+    assert "Not a directory" in said
+
+
 def test_enabled_regions_are_asked_where_all_are_wanted(ec2_ansible: Ec2Ansible) -> None:
     ec2_ansible.configure(
         accounts=[{"role_arn": role(TWO)}], regions=["all"], exclude_regions=["us-west-2"], timeout=120
