@@ -58,12 +58,12 @@ def judge(found: Mapping[str, str]) -> tuple[str | None, list[str]]:
                 "its containers do not start, set it to 0 in os_base_sysctl."
             ]
         return (
-            f"{said}, so no container would start. Its kernel may have been built without CONFIG_USER_NS, or the host is itself a container "
-            "that may not make any."
+            f"{said}, so no container would start. Its kernel may have been built without CONFIG_USER_NS, or the host is itself a "
+            "container that may not make any."
         ), []
     if found.get("overlay") != "yes":
         return None, [
-            f"An ordinary user cannot mount overlay on this host ({found.get('overlay')}), which takes Linux 5.11 or newer: imports of images "
-            "need enroot_caps, and a job's changes to its container need a copy of it."
+            f"An ordinary user cannot mount overlay on this host ({found.get('overlay')}), which takes Linux 5.11 or newer: imports of "
+            "images need enroot_caps, and a job's changes to its container need a copy of it."
         ]
     return None, []

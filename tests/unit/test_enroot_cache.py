@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,10 +32,13 @@ def clean(cache: Path, limit: int) -> str:
 
 
 @pytest.fixture(name="cache")
-def cache_fixture(tmp_path: Path) -> Path:
-    for user, name, days in (("a", "1", 9), ("b", "2", 8), ("a", "deep/3", 7), ("b", "4", 6)):
-        layer(tmp_path / "cache" / user / name, days)
-    return tmp_path / "cache"
+def cache_fixture() -> Iterator[Path]:
+    """In a folder that other users may enter, as they may that of the role."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        for user, name, days in (("a", "1", 9), ("b", "2", 8), ("a", "deep/3", 7), ("b", "4", 6)):
+            layer(Path(folder, user, name), days)
+        yield Path(folder)
 
 
 def left(cache: Path) -> list[str]:

@@ -97,7 +97,9 @@ def test_pyxis_was_built_on_one_host_for_its_slurm_and_brought_to_the_other(host
 
 
 def test_user_has_private_directories_until_the_last_job_ends_and_the_cache_stays(host: Host, node: Host) -> None:
-    submit = "sbatch --parsable --output=/dev/null --mem=10 --wrap='until [ -e /tmp/end$SLURM_JOB_ID ]; do sleep 0.1; done'"
+    submit = (
+        "sbatch --parsable --output=/dev/null --mem=10 --wrap='until [ -e /tmp/end$SLURM_JOB_ID ]; do sleep 0.1; done'"
+    )
     first, second = run_as(host, "alice", submit), run_as(host, "alice", submit)
     running = "squeue --noheader --states=running --user=alice | wc -l"
     ended = "squeue --noheader --user=alice | wc -l"
