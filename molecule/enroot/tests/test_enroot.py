@@ -124,7 +124,7 @@ def test_password_of_a_registry_is_read_by_its_user_alone(node: Host) -> None:
     assert run_as(node, "alice", f"cat {file}") == line
     assert node.run(f"runuser --user=bob -- cat {file}").rc != 0
     if STAND_INS:
-        assert run_as(node, "alice", "env HOME=/tmp enroot credentials") == line
+        assert run_as(container(CTL), "alice", "srun env HOME=/tmp enroot credentials") == line
     changed = run_playbook("-vvv", "--check", "--diff", "--limit", C1, variables={"enroot_credentials": []}).succeeded()
     assert ("Remove them", C1) in changed.changed
     assert password not in changed.text
