@@ -389,13 +389,11 @@ class Host:
             self.fail(f"{mount.path}: {mount.source} could not be mounted.\n{journal.strip()}")
 
     def apply(self, mounts: list[Mount]) -> None:
-        outdated = [
-            mount.path
-            for mount in mounts
-            if self.write_units(mount) and mount.state != "absent" and on_top(self.table, mount.path)
-        ]
+        changed = [mount for mount in mounts if self.write_units(mount) and mount.state != "absent"]
         if self.diffs and not self.module.check_mode:
             self.module.run_command(["systemctl", "daemon-reload"], check_rc=True)
+            self.table = self.read_table()  # an automount that was taken away took its mount along
+        outdated = [mount.path for mount in changed if on_top(self.table, mount.path)]
         for mount in mounts:
             if mount.state == "absent":
                 continue
