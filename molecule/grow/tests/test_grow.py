@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    DISTRO,
     Run,
     container,
     eventually,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 CONTROLLER = names("slurmctld")[0]
 C1, C2 = sorted(names("slurmd"))
 C3 = names("spare")[0]
-DISTRO = os.environ.get("DISTRO", "trixie")
 # Up to 23.02 every slurmd must restart when a node comes or goes.
 OLD = DISTRO == "bookworm"
 NEW_NODE = f"--limit={C3},{CONTROLLER}"

@@ -14,12 +14,18 @@ import pytest
 import requests
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, run_playbook, variables_of
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    DISTRO,
+    Run,
+    container,
+    eventually,
+    run_playbook,
+    variables_of,
+)
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-DISTRO = os.environ.get("DISTRO", "trixie")
 API, CONTROLLER, DATABASE, C1, C2 = (f"live-{DISTRO}-{name}" for name in ("api", "ctl", "db", "c1", "c2"))
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 testinfra_hosts = [f"docker://{CONTROLLER}"]

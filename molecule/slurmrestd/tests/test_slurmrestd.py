@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import DISTRO, Run, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-DISTRO = os.environ.get("DISTRO", "trixie")
 VERSION = {"bookworm": "v0.0.38", "trixie": "v0.0.42", "forky": "v0.0.45"}[DISTRO]
 # Up to 22.05 accounting has versions of its own, a job's script is outside of the job, and times are plain numbers.
 OLD = DISTRO == "bookworm"
