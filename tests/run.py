@@ -31,6 +31,8 @@ LOGS = ROOT / ".cache" / "logs"
 NEWEST = ROOT / ".venv-newest" / "bin" / "python"
 TAIL = 60
 FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
+# What is left of the sequence where only what differs between releases is looked for.
+SHORT_SEQUENCE = "[destroy, create, prepare, converge, check, verify, destroy]"
 SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+linear)?")
 
 GATES: Mapping[str, Sequence[Sequence[str]]] = {
@@ -196,6 +198,8 @@ def run_scenario(runner: Runner, entry: str, log: Path, env: Mapping[str, str]) 
         "DISTRO": match["distro"] or "trixie",
         "HPCOPS_RUNNER": str(ROOT),
     }
+    if own["DISTRO"] != "trixie" and "HPCOPS_MATRIX" not in env:
+        own["HPCOPS_SEQUENCE"] = SHORT_SEQUENCE
     if match["linear"]:
         own["HPCOPS_VERBOSITY"] = "4"
     else:

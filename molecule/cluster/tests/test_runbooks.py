@@ -98,7 +98,7 @@ monitored = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster 
 
 
 @pytest.mark.parametrize(
-    "runbook", [pytest.param(each, marks=monitored if each == "monitoring" else ()) for each in ALL]
+    "runbook", [pytest.param(each, marks=monitored if each == "monitoring" else seen_before) for each in ALL]
 )
 def test_commands_of_the_runbook_succeed_on_a_healthy_cluster(runbook: str) -> None:
     failed = []
