@@ -14,10 +14,12 @@ SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/m
 # run.
 SLOW := cgroup build_packages auth_slurm galera keys backup live
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
+# The longest first, so that none of them is left to run alone.
+LONG := grow failover accounting change prometheus slurmrestd
 # Whole clusters take longest and go first, and on all releases; elsewhere than on trixie a sequence is short. +linear: by Ansible's own
 # strategy, as most users run it; else by Mitogen's. Slurm's own metrics are those of forky.
 TEST := cluster@trixie+linear cluster@forky cluster@bookworm cgroup \
-        slurm_exporter@forky $(addsuffix @trixie,$(filter-out cluster slurm_exporter,$(ORDINARY)))
+        $(addsuffix @trixie,$(LONG) $(filter-out $(LONG) cluster slurm_exporter,$(ORDINARY))) slurm_exporter@forky
 MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup live,$(scenario)@forky) $(foreach scenario,galera keys backup live,$(scenario)@bookworm) \
           $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
 
