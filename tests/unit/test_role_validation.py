@@ -36,6 +36,7 @@ ROLES = (
     "cgroup_exporter",
     "slurm_exporter",
     "dcgm_exporter",
+    "enroot",
 )
 FACTS = {
     "os_family": "Debian",
@@ -98,6 +99,11 @@ BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
 GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
 CERTIFICATE: dict[str, Any] = {"os_base_ca_directory": "/ca", "os_base_certificate_directory": "/etc/c"}
+ENROOT: dict[str, Any] = {
+    "enroot_artifact_checksum": "a" * 64,
+    "enroot_pyxis_artifact_checksum": "b" * 64,
+    "enroot_plugstack": ["include /etc/slurm/plugstack.conf.d/*.conf"],
+}
 REST: dict[str, Any] = {"slurm_jwt": True, "slurm_controllers": ["ctl1"]}
 CONTROLLER: dict[str, Any] = {
     "slurm_cluster_name": "c",
@@ -270,6 +276,32 @@ CASES = {
         {"dcgm_exporter_needs_gpu": False, "dcgm_exporter_jobs_directory": "jobs"},
         "dcgm_exporter_jobs_directory",
         "no absolute path",
+    ),
+    "enroot's package without a checksum": Case(
+        ENROOT | {"enroot_artifact_checksum": ""}, "enroot_artifact_checksum", "upstream publishes no list"
+    ),
+    "enroot+caps without a checksum": Case(
+        ENROOT | {"enroot_caps": True}, "enroot_caps_artifact_checksum", "set enroot_caps to false"
+    ),
+    "pyxis without a checksum": Case(
+        ENROOT | {"enroot_pyxis_artifact_checksum": ""}, "enroot_pyxis_artifact_checksum", "enroot without pyxis"
+    ),
+    "pyxis that plugstack.conf does not include": Case(
+        ENROOT | {"enroot_plugstack": []}, "enroot_plugstack", "include"
+    ),
+    "two of enroot's directories in one": Case(
+        ENROOT | {"enroot_data_directory": "/run/enroot"}, "enroot_runtime_directory", "four different absolute paths"
+    ),
+    "setting that enroot does not have": Case(
+        ENROOT | {"enroot_settings": {"ROOTFS": "yes"}}, "enroot_settings", "enroot takes no setting ROOTFS"
+    ),
+    "hook without a number": Case(
+        ENROOT | {"enroot_hooks": [{"name": "site.sh"}]}, "enroot_hooks", "a hook is called like 50-slurm-pmi.sh"
+    ),
+    "password with a blank": Case(
+        ENROOT | {"enroot_credentials": [{"user": "a", "machine": "m", "login": "l", "password": "p w"}]},
+        "enroot_credentials",
+        "may have a blank",
     ),
     "discovery certificate without its key": Case(
         {"discovery_tls_certificate": "/c"}, "discovery_tls_key", "go together"
@@ -503,6 +535,7 @@ SOUND: dict[str, dict[str, Any]] = {
         "dcgm_exporter_counters": ["DCGM_FI_DEV_UUID, label, its name"],
     },
     "slurm_exporter": {"slurm_exporter_collectors": ["sacct_efficiency"]},
+    "enroot": ENROOT,
     "cgroup_exporter": {"slurmctld_cgroup": "v1", "slurm_install_method": "build"},
     "process_exporter": {"process_exporter_more_groups": [{"name": "x", "cmdline": ["x"]}]},
 }

@@ -160,6 +160,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[], bool]]] = {
 ELSEWHERE = {
     "cloud": "an account of a cloud",
     "discovery": "the API: scenario discovery",
+    "enroot": "containers: scenario enroot",
     "gpu": "a GPU",
 }
 
