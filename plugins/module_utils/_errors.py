@@ -37,6 +37,10 @@ class AccountingError(HpcopsError):
     """Accounts, users or QOS that cannot be made so, or slurmdbd that cannot be asked."""
 
 
+class StorageError(HpcopsError):
+    """A mount, export or quota that cannot be made as it is described."""
+
+
 class InventoryError(HpcopsError):
     """A source of hosts gave no answer that may be used."""
 

@@ -37,6 +37,7 @@ ROLES = (
     "slurm_exporter",
     "dcgm_exporter",
     "enroot",
+    "storage",
 )
 FACTS = {
     "os_family": "Debian",
@@ -104,6 +105,7 @@ ENROOT: dict[str, Any] = {
     "enroot_pyxis_artifact_checksum": "b" * 64,
     "enroot_plugstack": ["include /etc/slurm/plugstack.conf.d/*.conf"],
 }
+NFS: dict[str, Any] = {"path": "/a", "source": "nfs1:/a", "type": "nfs4"}
 REST: dict[str, Any] = {"slurm_jwt": True, "slurm_controllers": ["ctl1"]}
 CONTROLLER: dict[str, Any] = {
     "slurm_cluster_name": "c",
@@ -302,6 +304,26 @@ CASES = {
         ENROOT | {"enroot_credentials": [{"user": "a", "machine": "m", "login": "l", "password": "p w"}]},
         "enroot_credentials",
         "may have a blank",
+    ),
+    "state directory that is mounted on use": Case(
+        {"storage_mounts": [NFS | {"purpose": "state", "automount": True}]},
+        "storage_mounts",
+        "/a: a state directory is mounted at boot",
+    ),
+    "mount point twice": Case({"storage_mounts": [NFS, NFS]}, "storage_mounts", "/a is given twice"),
+    "device that is none": Case(
+        {"storage_overwrite_devices": ["sdb"]}, "storage_overwrite_devices", "the name of a device"
+    ),
+    "export with a blank": Case(
+        {"storage_exports": [{"path": "/a b", "clients": [{"hosts": "*"}]}]}, "storage_exports", "without blanks"
+    ),
+    "two hosts in one client": Case(
+        {"storage_exports": [{"path": "/a", "clients": [{"hosts": "n1 n2"}]}]}, "storage_exports", "one in each entry"
+    ),
+    "two options in one": Case(
+        {"storage_exports": [{"path": "/a", "clients": [{"hosts": "n1", "options": ["ro,sync"]}]}]},
+        "storage_exports",
+        "an option is a word",
     ),
     "discovery certificate without its key": Case(
         {"discovery_tls_certificate": "/c"}, "discovery_tls_key", "go together"
@@ -536,6 +558,10 @@ SOUND: dict[str, dict[str, Any]] = {
     },
     "slurm_exporter": {"slurm_exporter_collectors": ["sacct_efficiency"]},
     "enroot": ENROOT,
+    "storage": {
+        "storage_mounts": [NFS | {"purpose": "home"}],
+        "storage_exports": [{"path": "/a", "clients": [{"hosts": "10.1.0.0/16", "options": ["ro"]}]}],
+    },
     "cgroup_exporter": {"slurmctld_cgroup": "v1", "slurm_install_method": "build"},
     "process_exporter": {"process_exporter_more_groups": [{"name": "x", "cmdline": ["x"]}]},
 }
