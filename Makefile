@@ -40,7 +40,7 @@ demo: setup ## start a cluster in containers (demo-down removes it)
 demo-down: setup ## remove the demo's cluster
 	tests/demo/demo down
 
-test: setup-newest ## everything that must pass before a merge
+test: setup ## everything that must pass before a merge
 	$(PYTHON) tests/run.py $(GATES) unit discovery $(TEST) second-run
 
 test-fast: setup-newest ## what needs no containers

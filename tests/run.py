@@ -28,7 +28,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".cache" / "logs"
-NEWEST = ROOT / ".venv-newest" / "bin" / "python"
 TAIL = 60
 FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
 # What is left of the sequence where only what differs between releases is looked for, and where the scenario cluster has shown what
