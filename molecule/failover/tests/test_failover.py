@@ -18,6 +18,7 @@ from ansible_collections.hpcops.cluster.tests.scenarios import (
     Run,
     container,
     eventually,
+    matrix_alone,
     names,
     run_playbook,
     said,
@@ -185,6 +186,7 @@ def test_backup_of_slurmdbd_answers_while_the_primary_is_gone(host: Host, report
     completed(host, submit(host, "true"))
 
 
+@matrix_alone
 def test_primary_of_slurmdbd_has_the_new_configuration_before_its_backup(host: Host) -> None:
     """In this order a new release converts the database before anything else uses it."""
 
