@@ -152,6 +152,8 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -192,6 +194,30 @@ kill -KILL $! 2>/dev/null || :
 cat "$candidate/trial/log"
 exit 3
 """
+
+
+@contextmanager
+def alone_with(module: AnsibleModule, directory: str) -> Iterator[None]:
+    """Wait until no other run changes the same files.
+
+    A killed one gives its lock back. This one does so in the end, since its process may go on and run the next module (Mitogen).
+    """
+    if not os.path.isdir(directory):
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + 2 * module.params["timeout"]
+        while not is_locked_by_us(handle):
+            if time.monotonic() > deadline:
+                module.fail_json(
+                    msg=f"{directory}: another run is changing these files; wait for its end",
+                    plan=module.params["plan"]["data"],
+                )
+            time.sleep(1)
+        yield
+    finally:
+        os.close(handle)
 
 
 def is_locked_by_us(handle: int) -> bool:
@@ -286,7 +312,6 @@ class Change:
         self.wanted.update(dict.fromkeys(params["absent"]))
         self.set = FileSet(params["directory"])
         self.controller = Controller(module.run_command, params["service"], params["probe"], params["timeout"])
-        self.lock()
         self.present = self.set.read(self.wanted)
         self.interrupted = self.set.interrupted()
         self.before = self.present if self.interrupted is None else self.set.former(self.wanted)
@@ -294,17 +319,6 @@ class Change:
     def fail(self, message: str) -> NoReturn:
         self.module.fail_json(msg=message, plan=self.plan["data"])
         raise AssertionError  # fail_json does not return
-
-    def lock(self) -> None:
-        """Wait until no other run changes the same files. A killed one gives its lock back."""
-        if not os.path.isdir(self.set.directory):
-            return
-        handle = os.open(self.set.directory, os.O_RDONLY)
-        deadline = time.monotonic() + 2 * self.module.params["timeout"]
-        while not is_locked_by_us(handle):
-            if time.monotonic() > deadline:
-                self.fail(f"{self.set.directory}: another run is changing these files; wait for its end")
-            time.sleep(1)
 
     def check(self) -> None:
         """Refuse the set when something is wrong with it, and the change when jobs are in its way."""
@@ -431,6 +445,12 @@ def main() -> None:
     )
     if not module.params["plan"]:
         module.fail_json(msg="slurm_config needs its action plugin, which makes the plan on the control machine")
+    with alone_with(module, module.params["directory"]):
+        run(module)
+
+
+def run(module: AnsibleModule) -> NoReturn:
+    """Change what differs, and end the module."""
     change = Change(module)
     changed = [name for name in change.wanted if change.present[name] != change.wanted[name]]
     action = "none"
@@ -456,6 +476,7 @@ def main() -> None:
             for name in changed
         ],
     )
+    raise AssertionError  # exit_json does not return
 
 
 if __name__ == "__main__":
