@@ -107,12 +107,11 @@ actions:
 import contextlib
 import os
 import socket
-import subprocess
-import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.hpcops.cluster.plugins.module_utils._child import child
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import StorageError
 from ansible_collections.hpcops.cluster.plugins.module_utils._mounts import (
     HEADER,
@@ -130,23 +129,6 @@ UNITS = "/etc/systemd/system"
 # A call of NFS' procedure NULL, which every server answers (RFC 5531): a record of 40 bytes, of which the reply repeats the
 # number 0x68706373, then type, RPC version, program, version and procedure, no credential and no verifier.
 NULL_CALL = (0x80000028, 0x68706373, 0, 2, 100003, 4, 0, 0, 0, 0, 0)
-
-
-def child(arguments: list[str], timeout: float) -> tuple[int, str] | None:
-    """Exit status and output of a program; None when it does not end in time. It may be beyond killing, so nobody waits for it."""
-    read, write = os.pipe()
-    with open(read, encoding="utf-8", errors="replace") as output:
-        process = subprocess.Popen(  # pylint: disable=consider-using-with
-            arguments, stdin=subprocess.DEVNULL, stdout=write, stderr=write, cwd="/", env={**os.environ, "LC_ALL": "C"}
-        )
-        os.close(write)
-        deadline = time.monotonic() + timeout
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                process.kill()
-                return None
-            time.sleep(0.02)
-        return process.returncode, output.read().strip()
 
 
 def hangs(path: str, timeout: float) -> bool:

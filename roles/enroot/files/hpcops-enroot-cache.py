@@ -1,8 +1,7 @@
-#!/usr/bin/python3
 # Copyright (c) 2026 hpcops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring enroot's cache below its limit: hpcops-enroot-cache DIRECTORY MIB.
+"""Bring enroot's cache below its limit: hpcops-enroot-cache.py DIRECTORY MIB.
 
 The files that were not read for the longest time go first; those of the last hour stay, since an import may be under way. Below
 DIRECTORY each user has a directory of their own and may put links there, so all is read and deleted with the rights of that user alone.

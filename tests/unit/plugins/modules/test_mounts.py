@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ansible_collections.hpcops.cluster.plugins.modules.mounts import answers, child
+from ansible_collections.hpcops.cluster.plugins.module_utils._child import child
+from ansible_collections.hpcops.cluster.plugins.modules.mounts import answers
 
 # What nfsd of Linux 6.1 sends back for the call: accepted, no verifier, success.
 SUCCESS = bytes.fromhex("80000018 68706373 00000001 00000000 00000000 00000000 00000000")
@@ -66,3 +67,9 @@ def test_program_that_does_not_end_in_time_is_left_behind() -> None:
     assert child(["sh", "-c", "trap '' TERM; sleep 20"], 0.2) is None
     assert time.monotonic() - start < 10
     assert child(["sh", "-c", "echo out; echo err >&2; exit 3"], 10) == (3, "out\nerr")
+
+
+def test_program_may_say_more_than_a_pipe_holds() -> None:
+    found = child(["seq", "40000"], 20)
+    assert found is not None
+    assert found[1].endswith("40000")
