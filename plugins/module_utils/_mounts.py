@@ -123,10 +123,17 @@ class Mount:
 
     @property
     def servers(self) -> list[tuple[str, int]]:
-        """Who has to answer before it is mounted: any one of them."""
+        """Who has to answer before it is mounted: any one of them. None over InfiniBand, which has no port to ask."""
         values = dict(option.split("=", 1) for option in self.all_options if "=" in option)
         if self.type.startswith("nfs"):
-            return [(self.source.rpartition(":/")[0].strip("[]"), int(values.get("port", NFS_PORT)))]
+            port = values.get("port", str(NFS_PORT))
+            if not port.isdigit():
+                raise StorageError(
+                    f"{self.path}: option 'port={port}' is no number. Give the server's port, or leave it out."
+                )
+            if "rdma" in self.all_options or values.get("proto", "").startswith("rdma"):
+                return []
+            return [(self.source.rpartition(":/")[0].strip("[]"), int(port))]
         if self.type == "ceph":
             monitors = values.get("mon_addr", "").replace("/", ",") or (
                 self.source.rpartition(":/")[0] if "@" not in self.source else ""
@@ -262,12 +269,17 @@ def place_of(table: Sequence[Mounted], path: str) -> tuple[str, str]:
 
 
 def is_the_same(mount: Mount, found: Mounted, table: Sequence[Mounted], device: str) -> bool:
-    """Whether what is mounted is the mount's source; device is what a local source leads to."""
+    """Whether what is mounted is the mount's source; device is the number, MAJOR:MINOR, of what a local source leads to."""
     if mount.type == "bind":
         return (found.device, found.root) == place_of([entry for entry in table if entry is not found], mount.source)
     if mount.type.startswith("fuse."):
         return found.type in (mount.type, "fuse")  # many tell another type or source than they were given
     if mount.type in LOCAL_TYPES:
-        return found.source == device and found.type == mount.type
+        return (found.type, found.device, found.root) == (mount.type, device, "/")
     same_type = found.type == mount.type or {found.type, mount.type} == {"nfs", "nfs4"}
-    return same_type and (found.source.rstrip("/") == mount.source.rstrip("/"))
+    seen, wanted = found.source, mount.source
+    if mount.type in ("ceph", "lustre"):  # their programs mount from addresses, and from the cluster with its number
+        if "@." in wanted:
+            seen = re.sub(r"@[0-9a-f-]+\.", "@.", seen, count=1)
+        seen, wanted = seen.rpartition(":/")[2], wanted.rpartition(":/")[2]
+    return same_type and seen.rstrip("/") == wanted.rstrip("/")

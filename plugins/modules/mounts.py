@@ -126,6 +126,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._mounts import (
 )
 
 UNITS = "/etc/systemd/system"
+FSTAB = "/etc/fstab"
 # A call of NFS' procedure NULL, which every server answers (RFC 5531): a record of 40 bytes, of which the reply repeats the
 # number 0x68706373, then type, RPC version, program, version and procedure, no credential and no verifier.
 NULL_CALL = (0x80000028, 0x68706373, 0, 2, 100003, 4, 0, 0, 0, 0, 0)
@@ -154,6 +155,21 @@ def resolved(source: str) -> str:
     """The device that a source of a local file system names."""
     kind, equals, name = source.partition("=")
     return os.path.realpath(f"/dev/disk/by-{kind.lower()}/{name}" if equals else source)
+
+
+def number_of(device: str) -> str:
+    """MAJOR:MINOR of a device, which has several names where it is a logical volume; nothing when it is not there."""
+    try:
+        number = os.stat(device).st_rdev
+    except FileNotFoundError:
+        return ""
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def in_fstab(path: str) -> bool:
+    with contextlib.suppress(FileNotFoundError), open(FSTAB, encoding="utf-8") as handle:
+        return any(line.split()[1:2] == [path] for line in handle if not line.lstrip().startswith("#"))
+    return False
 
 
 class Host:
@@ -186,8 +202,10 @@ class Host:
         found = on_top(self.table, mount.path)
         if mount.state == "absent":
             return ""
+        if in_fstab(mount.path):
+            return f"{mount.path}: {FSTAB} mounts it as well. Remove its line there, and run again."
         if found:
-            device = resolved(mount.source) if mount.type in LOCAL_TYPES else ""
+            device = number_of(resolved(mount.source)) if mount.type in LOCAL_TYPES else ""
             if not is_the_same(mount, found, self.table, device):
                 return (
                     f"{mount.path}: {found.source} ({found.type}) is mounted there, not {mount.source}. "
@@ -204,10 +222,6 @@ class Host:
     def wrong_place(self, mount: Mount) -> str:
         if self.is_trapped(mount.path):
             return ""
-        with contextlib.suppress(FileNotFoundError), open("/etc/fstab", encoding="utf-8") as handle:
-            places = [line.split()[1] for line in handle if len(line.split()) > 1 and not line.lstrip().startswith("#")]
-            if mount.path in places:
-                return f"{mount.path}: /etc/fstab mounts it as well. Remove its line there, and run again."
         looked = child(["find", mount.path, "-maxdepth", "1", "-printf", r"%y\n"], self.timeout)
         if looked is None:
             return f"{mount.path}: looking at the mount point takes more than {self.timeout} s. A mount above it hangs."
@@ -258,7 +272,7 @@ class Host:
         signatures = self.signatures(device)
         if mount.type in signatures:
             return ""
-        if any(entry.source == device for entry in self.table):
+        if any(entry.device == number_of(device) for entry in self.table):
             return f"{mount.path}: {mount.source} is mounted elsewhere with another file system."
         if signatures and device not in map(resolved, self.module.params["overwrite"]):
             return (
@@ -340,6 +354,9 @@ class Host:
         device = resolved(mount.source)
         if not mount.format or on_top(self.table, mount.path) or mount.type in self.signatures(device):
             return
+        problem = self.wrong_device(mount)  # again, since another of the mounts may have used it by now
+        if problem:
+            self.fail(problem)
         if self.signatures(device):
             self.run("wipefs", "--quiet", "--all", device)
         self.run(f"mkfs.{mount.type}", "-q", *mount.format_options, device)

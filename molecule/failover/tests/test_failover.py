@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ ACCOUNTING, SECOND = sorted(names("slurmdbd"))
 NODE = names("slurmd")[0]
 testinfra_hosts = [f"docker://{NODE}"]
 SBATCH = "sbatch --mem=50 --cpus-per-task=1 --chdir=/tmp --output=/dev/null"
-MARK = "/var/lib/slurm/slurmctld/.hpcops-state"
+STATE = "/var/lib/slurm/slurmctld"
+COPY = ".hpcops-state"
+MARK = f"{STATE}/{COPY}"
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +83,7 @@ def submit_safely(host: Host, script: str) -> str:
     number = submit(host, script)
     controller = container(PRIMARY)
     accepted = float(controller.check_output("date +%s.%N"))
-    written = "stat --format=%.9Y /var/lib/slurm/slurmctld/job_state"
+    written = f"stat --format=%.9Y {STATE}/job_state"
     eventually(lambda: float(controller.check_output(written)) > accepted)
     return number
 
@@ -138,24 +141,31 @@ def test_unknown_controller_is_named(wanted: str) -> None:
 
 def test_controller_without_the_shared_state_does_not_start(host: Host) -> None:
     backup = container(BACKUP)
-    backup.check_output(f"systemctl stop slurmctld && umount /var/lib/slurm/slurmctld && rm -f {MARK}")
+    unmount = f"systemctl stop slurmctld && umount {STATE}"
+    backup.check_output(f"{unmount} && systemctl start slurmctld")
+    assert said(backup, f"findmnt --noheadings --output=TARGET {STATE}") == STATE, "slurmctld's unit has not mounted it"
+    unit = "/etc/systemd/system/var-lib-slurm-slurmctld.mount"
+    backup.check_output(f"{unmount} && mv {unit} /root && systemctl daemon-reload && rm -f {MARK}")
     try:
         assert backup.run("timeout 20 systemctl start slurmctld").rc != 0
         journal = backup.check_output("journalctl --unit=slurmctld --lines=30")
         assert "is not the state of this cluster. Is it mounted?" in journal
-        backup.check_output("systemctl stop slurmctld; chown slurm: /var/lib/slurm/slurmctld")
+        backup.check_output(f"systemctl stop slurmctld; chown slurm: {STATE}")
         refused = run_playbook("--tags=slurmctld", f"--limit={BACKUP}").failed()
         assert "lacks the mark .hpcops-state" in refused.failure
         # As a first run of the primary would find it.
-        backup.check_output("mv /etc/slurm/.hpcops-state /tmp")
+        backup.check_output(f"mv /etc/slurm/{COPY} /root")
         first = run_playbook(
             "--tags=slurmctld", f"--limit={BACKUP}", "--check", variables={"slurm_controllers": ["ctl2", "ctl1"]}
         )
         assert "lies in the root file system" in first.failed().failure
-        backup.check_output(f"mv /tmp/.hpcops-state /etc/slurm; cp /proc/sys/kernel/random/uuid {MARK}")
+        backup.check_output(f"mv /root/{COPY} /etc/slurm; cp /proc/sys/kernel/random/uuid {MARK}")
         refused = run_playbook("--tags=slurmctld", f"--limit={BACKUP}").failed()
         assert "is another cluster's" in refused.failure
     finally:
+        backup.check_output(
+            f"mv /root/{os.path.basename(unit)} {unit}; [ ! -e /root/{COPY} ] || mv /root/{COPY} /etc/slurm"
+        )
         docker("restart", "--time=1", BACKUP)
     completed(host, submit(host, "true"))
 

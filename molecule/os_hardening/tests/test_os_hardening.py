@@ -48,13 +48,25 @@ def reaches(name: str, port: int) -> bool:
 
 
 def log_in(user: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = ["ssh", *SSH, "-o", "ConnectTimeout=3", "-o", "BatchMode=yes", *(options or KEY), f"{user}@{ADDRESS}", "id -un"]
+    command = [
+        "ssh",
+        *SSH,
+        "-o",
+        "ConnectTimeout=3",
+        "-o",
+        "BatchMode=yes",
+        *(options or KEY),
+        f"{user}@{ADDRESS}",
+        "id -un",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def harden(**variables: object) -> Run:
     """Run the role on the controller, by SSH."""
-    return run_playbook("--tags=os_hardening", f"--limit={CTL}", variables={**BY_SSH, **variables})
+    by_ssh = STATE / "by_ssh.json"
+    by_ssh.write_text(json.dumps({"all": {"hosts": {CTL: BY_SSH}}}), encoding="utf-8")
+    return run_playbook("--tags=os_hardening", f"--limit={CTL}", f"--inventory={by_ssh}", variables=variables)
 
 
 @pytest.fixture(name="listener")

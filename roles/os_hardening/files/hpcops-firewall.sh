@@ -50,7 +50,7 @@ case ${1:-} in
       cp "$state/loaded" "$state/before"
     fi
     systemctl stop "$undo.timer" 2>/dev/null || true
-    systemd-run --quiet --collect --unit="$undo" --on-active="$2" "$0" undo
+    systemd-run --quiet --collect --unit="$undo" --on-active="$2" --timer-property=AccuracySec=1s "$0" undo
     load "$wanted"
     ;;
   keep)

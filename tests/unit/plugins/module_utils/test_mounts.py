@@ -26,6 +26,11 @@ MOUNTINFO = r"""
 32 21 0:20 /srv/real /software/tools ro - ext4 /dev/vda1 rw
 33 21 0:50 / /with\040blank rw - fuse bindfs rw
 34 21 0:51 / /late rw - autofs systemd-1 rw
+35 21 254:3 / /srv/data rw - xfs /dev/mapper/vg-data rw
+36 21 254:3 /sub /srv/part rw - xfs /dev/mapper/vg-data rw
+37 21 0:52 / /projects rw - ceph hpc@b3acfc0d-575f-41d3-9c91-0e7ed3dbb3fa.projects=/ rw
+38 21 0:53 / /old rw - ceph 10.2.0.5:6789,10.2.0.6:6789:/a rw
+39 21 0:54 / /scratch rw - lustre 10.2.0.1@tcp:10.2.0.2@tcp:/scratch rw
 """
 HOME = {"path": "/home", "source": "nfs1:/srv/home", "type": "nfs4", "purpose": "home"}
 
@@ -136,6 +141,7 @@ def test_unit_is_called_as_systemd_escape_calls_it(path: str, name: str) -> None
         ({"options": ["ro,hard"]}, "Write one option an entry"),
         ({"purpose": "backup"}, "purpose 'backup' is not known. Choose home, scratch, software, state"),
         ({"format": True}, "only ext4 and xfs"),
+        ({"options": ["port=nfs"]}, "option 'port=nfs' is no number"),
         ({"type": "bind"}, "is no absolute path"),
         ({"type": "xfs"}, "is no device"),
         ({"purpose": "state", "options": ["soft"]}, "slurmctld might see an empty one"),
@@ -148,6 +154,11 @@ def test_what_cannot_be_mounted_is_said_in_a_sentence(change: dict[str, Any], sa
 
 def test_ipv6_server_is_asked_by_its_address() -> None:
     assert Mount.of(HOME | {"source": "[fd00::1]:/x", "options": ["port=2050"]}).servers == [("fd00::1", 2050)]
+
+
+@pytest.mark.parametrize("options", [["proto=rdma", "port=20049"], ["rdma"]])
+def test_nfs_over_rdma_has_no_port_to_ask(options: list[str]) -> None:
+    assert Mount.of(HOME | {"options": options}).servers == []
 
 
 def test_the_trap_of_an_automount_is_no_mount() -> None:
@@ -168,6 +179,16 @@ def test_the_trap_of_an_automount_is_no_mount() -> None:
         ({"path": "/software/tools", "source": "/srv/real", "type": "bind"}, True),
         ({"path": "/software/tools", "source": "/srv/other", "type": "bind"}, False),
         ({"path": "/with blank", "source": "/x", "type": "fuse.bindfs"}, True),
+        ({"path": "/srv/data", "source": "/dev/vg/data", "type": "xfs"}, True),
+        ({"path": "/srv/data", "source": "/dev/vg/data", "type": "ext4"}, False),
+        ({"path": "/srv/part", "source": "/dev/vg/data", "type": "xfs"}, False),
+        ({"path": "/projects", "source": "hpc@.projects=/", "type": "ceph"}, True),
+        ({"path": "/projects", "source": "hpc@.homes=/", "type": "ceph"}, False),
+        ({"path": "/projects", "source": "hpc@00000000-575f-41d3-9c91-0e7ed3dbb3fa.projects=/", "type": "ceph"}, False),
+        ({"path": "/old", "source": "mon1,mon2:/a", "type": "ceph"}, True),
+        ({"path": "/old", "source": "mon1,mon2:/b", "type": "ceph"}, False),
+        ({"path": "/scratch", "source": "mgs1@tcp:mgs2@tcp:/scratch", "type": "lustre"}, True),
+        ({"path": "/scratch", "source": "mgs1@tcp:mgs2@tcp:/work", "type": "lustre"}, False),
     ],
 )
 def test_what_is_mounted_is_known_again(entry: dict[str, Any], same: bool) -> None:
@@ -175,4 +196,4 @@ def test_what_is_mounted_is_known_again(entry: dict[str, Any], same: bool) -> No
     mount = Mount(entry["path"], entry["source"], entry["type"])
     found = on_top(table, entry["path"])
     assert found is not None
-    assert is_the_same(mount, found, table, "") is same
+    assert is_the_same(mount, found, table, "254:3") is same
