@@ -16,10 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-<<<<<<< HEAD
-from ansible_collections.hpcops.cluster.plugins.module_utils._child import child
-from ansible_collections.hpcops.cluster.plugins.modules.mounts import answers
-=======
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
@@ -28,7 +24,6 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._child import child
 from ansible_collections.hpcops.cluster.plugins.module_utils._mounts import Mount
 from ansible_collections.hpcops.cluster.plugins.modules import mounts
 from ansible_collections.hpcops.cluster.plugins.modules.mounts import Host, answers, number_of
->>>>>>> main
 
 # What nfsd of Linux 6.1 sends back for the call: accepted, no verifier, success.
 SUCCESS = bytes.fromhex("80000018 68706373 00000001 00000000 00000000 00000000 00000000")
@@ -93,8 +88,6 @@ def test_program_may_say_more_than_a_pipe_holds() -> None:
     found = child(["seq", "40000"], 20)
     assert found is not None
     assert found[1].endswith("40000")
-<<<<<<< HEAD
-=======
 
 
 @pytest.fixture(name="device")
@@ -181,4 +174,3 @@ def test_what_fstab_mounts_too_is_refused_also_where_it_is_mounted(
     monkeypatch.setattr(mounts, "FSTAB", str(fstab))
     assert f"{fstab} mounts it as well" in host().refusal(Mount("/proc", "nfs1:/x", "nfs4"))
     assert "is mounted there, not nfs1:/x" in host().refusal(Mount("/dev/shm", "nfs1:/x", "nfs4"))
->>>>>>> main
