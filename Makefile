@@ -10,15 +10,15 @@ unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENA
 GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Hosts with kernels of their own, a build of packages, a cluster without munge (which bookworm's Slurm cannot be), a database of three
-# servers, changes of keys, restores of backups, and a cluster from the API alone: not per distribution, and but for the first two not in
-# each run.
+# servers, changes of keys, restores of backups, and a cluster from the API alone: not per distribution, and but for the first not in each
+# run.
 SLOW := cgroup storage_nfs build_packages auth_slurm galera keys backup live
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
 # The longest first, so that none of them is left to run alone.
 LONG := grow failover accounting change prometheus slurmrestd
 # Whole clusters take longest and go first, and on all releases; elsewhere than on trixie a sequence is short. +linear: by Ansible's own
 # strategy, as most users run it; else by Mitogen's. Slurm's own metrics are those of forky.
-TEST := cluster@trixie+linear cluster@forky cluster@bookworm cgroup storage_nfs \
+TEST := cluster@trixie+linear cluster@forky cluster@bookworm cgroup \
         $(addsuffix @trixie,$(LONG) $(filter-out $(LONG) cluster slurm_exporter,$(ORDINARY))) slurm_exporter@forky
 MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup live,$(scenario)@forky) $(foreach scenario,galera keys backup live,$(scenario)@bookworm) \
           $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
