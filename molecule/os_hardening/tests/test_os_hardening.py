@@ -179,3 +179,26 @@ def test_evidence_tells_what_was_expected_and_found(host: Host) -> None:
     assert failed["control"] == "the keys of the cluster can be read by nobody else"
     assert "644 /etc/munge/munge.key" in failed["actual"]
     harden().succeeded()
+
+
+def test_security_updates_pass_over_slurm_whether_or_not_it_is_held(host: Host) -> None:
+    told = host.check_output("unattended-upgrade --dry-run --debug 2>&1")
+    allowed = next(line for line in told.splitlines() if line.startswith("Allowed origins are:"))
+    assert allowed.count("origin=") == 1
+    assert "-security" in allowed
+    never = next(line for line in told.splitlines() if "blacklist:" in line.lower())
+    assert {"slurm", "munge", "mariadb"} <= set(never.split(":")[1].split())
+
+
+def test_rules_of_auditd_can_be_read_which_a_container_does_not_load(host: Host) -> None:
+    assert host.file("/etc/audit/rules.d/50-hpcops.rules").mode == 0o640
+    assert "-w /etc/slurm -p wa -k hpcops" in host.check_output(
+        "augenrules --check >/dev/null; cat /etc/audit/rules.d/*"
+    )
+
+
+def test_module_that_is_never_loaded_is_not(host: Host) -> None:
+    assert said(host, "modprobe --show-depends sctp 2>/dev/null || true").splitlines()[-1:] in (
+        [],
+        ["install /bin/false"],
+    )
