@@ -124,6 +124,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._mounts import (
     on_top,
     unit_name,
 )
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import write
 
 UNITS = "/etc/systemd/system"
 FSTAB = "/etc/fstab"
@@ -300,12 +301,13 @@ class Host:
         code, out, err = self.module.run_command(list(command))
         if code == 0:
             return
-        journal = ""
-        if command[0] == "systemctl":
-            journal = self.module.run_command(
-                ["journalctl", "--no-pager", "--lines=15", "--output=cat", f"--unit={command[-1]}"]
-            )[1]
-        self.fail(f"'{' '.join(command)}' failed: {(err or out).strip()}\n{journal.strip()}".strip())
+        journal = self.journal(command[-1]) if command[0] == "systemctl" else ""
+        self.fail(f"'{' '.join(command)}' failed: {(err or out).strip()}\n{journal}".strip())
+
+    def journal(self, unit: str) -> str:
+        """The unit's last lines."""
+        arguments = ["journalctl", "--no-pager", "--lines=15", "--output=cat", f"--unit={unit}"]
+        return str(self.module.run_command(arguments)[1]).strip()
 
     def write_units(self, mount: Mount) -> bool:
         """Write the mount's units, and take away that which it has no more. Whether the text of the mount itself changed."""
@@ -333,14 +335,7 @@ class Host:
             self.actions.append(f"{'write' if text else 'remove'} {name}")
             if self.module.check_mode:
                 continue
-            if text:
-                candidate = f"{UNITS}/.{name}.candidate"
-                with open(candidate, "w", encoding="utf-8") as handle:
-                    handle.write(text)
-                os.chmod(candidate, 0o644)
-                os.replace(candidate, file)
-            else:
-                os.unlink(file)
+            write(UNITS, {name: text or None})
         return changed
 
     def status(self, name: str) -> tuple[str, str]:
@@ -381,11 +376,8 @@ class Host:
         if hangs(mount.path, self.timeout + 60):  # the unit's own limit, since the first look mounts an automount
             self.fail(f"{mount.path}: {mount.source} was mounted, and does not answer.")
         if on_top(self.read_table(), mount.path) is None:
-            failed = f"{unit_name(mount.path)}.mount"
-            journal = self.module.run_command(
-                ["journalctl", "--no-pager", "--lines=15", "--output=cat", f"--unit={failed}"]
-            )[1]
-            self.fail(f"{mount.path}: {mount.source} could not be mounted.\n{journal.strip()}")
+            journal = self.journal(f"{unit_name(mount.path)}.mount")
+            self.fail(f"{mount.path}: {mount.source} could not be mounted.\n{journal}")
 
     def apply(self, mounts: list[Mount]) -> None:
         changed = [mount for mount in mounts if self.write_units(mount) and mount.state != "absent"]
