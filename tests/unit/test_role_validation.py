@@ -38,6 +38,7 @@ ROLES = (
     "dcgm_exporter",
     "enroot",
     "storage",
+    "os_hardening",
 )
 FACTS = {
     "os_family": "Debian",
@@ -325,6 +326,22 @@ CASES = {
         "storage_exports",
         "an option is a word",
     ),
+    "firewall that knows no cluster": Case({}, "os_hardening_cluster_networks", "would not reach each other"),
+    "network that is none": Case(
+        {"os_hardening_cluster_networks": ["10.1.0.0/16"], "os_hardening_admin_networks": {"vpn": ["10.9/16"]}},
+        "os_hardening_admin_networks",
+        "Not so: 10.9/16.",
+    ),
+    "port that is none": Case(
+        {"os_hardening_cluster_networks": ["10.1.0.0/16"], "os_hardening_job_ports": "60000:61000"},
+        "os_hardening_job_ports",
+        "Not so: 60000:61000.",
+    ),
+    "sudo's file with a dot": Case(
+        {"os_hardening_cluster_networks": ["::1"], "os_hardening_sudo": [{"name": "a.b", "rules": []}]},
+        "os_hardening_sudo",
+        "small letters",
+    ),
     "discovery certificate without its key": Case(
         {"discovery_tls_certificate": "/c"}, "discovery_tls_key", "go together"
     ),
@@ -561,6 +578,10 @@ SOUND: dict[str, dict[str, Any]] = {
     "storage": {
         "storage_mounts": [NFS | {"purpose": "home"}],
         "storage_exports": [{"path": "/a", "clients": [{"hosts": "10.1.0.0/16", "options": ["ro"]}]}],
+    },
+    "os_hardening": {
+        "os_hardening_cluster_networks": ["10.1.0.0/16", "fd00::/64", "10.2.0.1"],
+        "os_hardening_more_ports": [{"ports": ["8080", "60000-61000"], "from": ["10.3.0.0/16"]}],
     },
     "cgroup_exporter": {"slurmctld_cgroup": "v1", "slurm_install_method": "build"},
     "process_exporter": {"process_exporter_more_groups": [{"name": "x", "cmdline": ["x"]}]},

@@ -162,6 +162,7 @@ ELSEWHERE = {
     "discovery": "the API: scenario discovery",
     "enroot": "containers: scenario enroot",
     "gpu": "a GPU",
+    "os_hardening": "a firewall: scenario os_hardening",
     "storage": "file systems to mount: scenario storage_nfs",
 }
 

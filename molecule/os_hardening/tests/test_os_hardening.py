@@ -1,0 +1,204 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is declared gets in and nothing else; jobs run behind firewalls; a change that locks out is taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    Run,
+    container,
+    eventually,
+    names,
+    run_playbook,
+    said,
+)
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+(CTL,), (C1, C2), (STRANGER,) = names("slurmctld"), sorted(names("slurmd")), names("strangers")
+testinfra_hosts = [f"docker://{CTL}"]
+STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+ADDRESS = "198.18.79.18"
+KEY = ["-i", str(STATE / "id"), "-o", "IdentitiesOnly=yes"]
+SSH = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+BY_SSH = {
+    "ansible_connection": "ssh",
+    "ansible_host": ADDRESS,
+    "ansible_user": "root",
+    "ansible_ssh_private_key_file": str(STATE / "id"),
+    "ansible_ssh_common_args": " ".join([*SSH, "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=3"]),
+    "ansible_ssh_retries": 0,
+}
+
+
+def reaches(name: str, port: int) -> bool:
+    """Whether the host can connect to the controller's port."""
+    return bool(container(name).run(f"timeout 2 bash -c '</dev/tcp/{ADDRESS}/{port}'").rc == 0)
+
+
+def log_in(user: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        "ssh",
+        *SSH,
+        "-o",
+        "ConnectTimeout=3",
+        "-o",
+        "BatchMode=yes",
+        *(options or KEY),
+        f"{user}@{ADDRESS}",
+        "id -un",
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def harden(**variables: object) -> Run:
+    """Run the role on the controller, by SSH."""
+    by_ssh = STATE / "by_ssh.json"
+    by_ssh.write_text(json.dumps({"all": {"hosts": {CTL: BY_SSH}}}), encoding="utf-8")
+    return run_playbook("--tags=os_hardening", f"--limit={CTL}", f"--inventory={by_ssh}", variables=variables)
+
+
+@pytest.fixture(name="listener")
+def listener_fixture(host: Host) -> Iterator[int]:
+    """A port of the controller that nobody declared, at which somebody listens."""
+    host.check_output("systemd-run --quiet --unit=undeclared python3 -m http.server 8080")
+    eventually(lambda: host.run("timeout 2 bash -c '</dev/tcp/127.0.0.1/8080'").rc == 0)
+    yield 8080
+    host.check_output("systemctl stop undeclared")
+
+
+def test_declared_ports_are_open_to_the_cluster_alone(host: Host, listener: int) -> None:
+    assert said(host, "/usr/local/libexec/hpcops-firewall ports").splitlines() == ["6817", "6819"]
+    for port in (6817, 6819, 22):
+        assert reaches(C1, port)
+        assert not reaches(STRANGER, port)
+    for name in (C1, STRANGER):
+        assert not reaches(name, listener), f"{name} reaches a port that nobody declared"
+    assert host.run(f"timeout 2 bash -c '</dev/tcp/127.0.0.1/{listener}'").rc == 0
+
+
+def test_jobs_run_behind_firewalls_on_every_pair_of_daemons(host: Host) -> None:
+    """Controller and nodes, nodes and each other, srun of a node and its steps, accounting."""
+    for name in (CTL, C1):
+        lines = said(container(name), "cd /tmp && srun --nodes=2 --immediate=60 hostname")
+        assert sorted(lines.splitlines()) == ["c1", "c2"]
+    number = said(host, "sbatch --parsable --nodes=2 --chdir=/tmp --output=/dev/null --wrap='srun hostname'")
+    look = f"sacct --noheader --allocations --parsable2 --jobs={number} --format=State"
+    eventually(lambda: said(host, look), lambda seen: seen == "COMPLETED", 60)
+
+
+def test_firewall_is_there_after_a_boot(host: Host) -> None:
+    subprocess.run(["docker", "restart", "--time=10", C2], check=True, capture_output=True)
+    c2 = container(C2)
+    eventually(lambda: said(c2, "/usr/local/libexec/hpcops-firewall status"), lambda seen: seen == "loaded", 60)
+    assert "policy drop" in said(c2, "nft list chain inet hpcops input")
+    eventually(lambda: said(host, "sinfo --noheader --nodes=c2 --format=%T"), lambda seen: seen == "idle", 90)
+
+
+def test_firewall_that_locks_the_play_out_is_taken_back(host: Host) -> None:
+    before = said(host, "nft list table inet hpcops")
+    harden(os_hardening_admin_networks={}).failed()
+    assert log_in("root").returncode != 0, "it was not locked out"
+    eventually(lambda: log_in("root").returncode == 0, seconds=40)
+    assert said(host, "nft list table inet hpcops") == before
+    assert harden().succeeded().changed  # the rules that were tried are still written down
+    assert said(host, "/usr/local/libexec/hpcops-firewall status") == "loaded"
+    assert not harden().succeeded().changed
+
+
+def test_other_tables_of_the_host_stay(host: Host) -> None:
+    host.check_output("nft 'add table inet other; add chain inet other forward'")
+    more = [{"ports": ["8081"], "from": ["198.18.79.100"]}]
+    harden(os_hardening_more_ports=more).succeeded()
+    assert "chain forward" in said(host, "nft list table inet other")
+    assert "ip saddr 198.18.79.100 tcp dport 8081 accept" in said(host, "nft list chain inet hpcops input")
+    harden().succeeded()
+
+
+def test_only_keys_of_members_get_in() -> None:
+    assert log_in("root").stdout == "root\n"
+    assert log_in("alice").stdout == "alice\n"
+    assert "Permission denied (publickey)" in log_in("bob").stderr
+    assert "Permission denied (publickey)" in log_in("alice", "-o", "PreferredAuthentications=password").stderr
+
+
+def test_sshd_that_would_not_start_is_refused_and_nothing_changes(host: Host) -> None:
+    file = "/etc/ssh/sshd_config.d/00-hpcops.conf"
+    before = host.file(file).content_string
+    failed = harden(os_hardening_sshd_settings={"Ciphers": "rot13"}).failed()
+    assert "Bad SSH2 cipher spec 'rot13'" in failed.text
+    assert host.file(file).content_string == before
+
+
+def test_sshd_that_locks_the_play_out_is_taken_back() -> None:
+    refused = harden(os_hardening_ssh_groups=["operators"]).failed()
+    assert "this play has come in as root, who is in none of the groups operators" in refused.failure
+    harden(os_hardening_sshd_settings={"AllowUsers": "alice"}).failed()
+    assert log_in("root").returncode != 0, "it was not locked out"
+    eventually(lambda: log_in("root").returncode == 0, seconds=40)
+    assert not harden().succeeded().changed
+
+
+def test_operators_may_do_what_sudo_says_and_no_more(host: Host) -> None:
+    allowed = host.run("runuser --user=alice -- sudo --non-interactive --user=slurm scontrol ping")
+    assert "is UP" in allowed.stdout
+    assert host.run("runuser --user=alice -- sudo --non-interactive id").rc != 0
+    assert host.run("runuser --user=bob -- sudo --non-interactive --user=slurm scontrol ping").rc != 0
+    before = host.file("/etc/sudoers.d/hpcops-operators").content_string
+    harden(os_hardening_sudo=[{"name": "operators", "rules": ["%operators ALL=("]}]).failed()
+    assert host.file("/etc/sudoers.d/hpcops-operators").content_string == before
+
+
+def test_evidence_tells_what_was_expected_and_found(host: Host) -> None:
+    file = STATE / "evidence" / f"{CTL}.json"
+    evidence = json.loads(file.read_text(encoding="utf-8"))
+    assert evidence
+    assert not [entry for entry in evidence if not entry["passed"]]
+    assert {"host", "control", "command", "expected", "actual", "passed"} == set(evidence[0])
+    page = (STATE / "evidence" / "index.html").read_text(encoding="utf-8")
+    assert "3 hosts" in page
+    assert " 0 failed" in page
+
+    host.check_output("chmod 0644 /etc/munge/munge.key")
+    try:
+        assert harden().succeeded().changed
+    finally:
+        host.check_output("chmod 0400 /etc/munge/munge.key")
+    (failed,) = [entry for entry in json.loads(file.read_text(encoding="utf-8")) if not entry["passed"]]
+    assert failed["control"] == "the keys of the cluster can be read by nobody else"
+    assert "644 /etc/munge/munge.key" in failed["actual"]
+    harden().succeeded()
+
+
+def test_security_updates_pass_over_slurm_whether_or_not_it_is_held(host: Host) -> None:
+    told = host.check_output("unattended-upgrade --dry-run --debug 2>&1")
+    allowed = next(line for line in told.splitlines() if line.startswith("Allowed origins are:"))
+    assert allowed.count("origin=") == 1
+    assert "-security" in allowed
+    never = next(line for line in told.splitlines() if "blacklist:" in line.lower())
+    assert {"slurm", "munge", "mariadb"} <= set(never.split(":")[1].split())
+
+
+def test_rules_of_auditd_can_be_read_which_a_container_does_not_load(host: Host) -> None:
+    assert host.file("/etc/audit/rules.d/50-hpcops.rules").mode == 0o640
+    assert "-w /etc/slurm -p wa -k hpcops" in host.check_output(
+        "augenrules --check >/dev/null; cat /etc/audit/rules.d/*"
+    )
+
+
+def test_module_that_is_never_loaded_is_not(host: Host) -> None:
+    assert said(host, "modprobe --show-depends sctp 2>/dev/null || true").splitlines()[-1:] in (
+        [],
+        ["install /bin/false"],
+    )
