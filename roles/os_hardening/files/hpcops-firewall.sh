@@ -37,8 +37,18 @@ whole() {
 
 load() {
   whole "$1" >"$state/next"
-  nft --file "$state/next"
-  mv "$state/next" "$state/loaded"
+  use "$state/next"
+}
+
+# The listing tells afterwards whether somebody has changed what is loaded.
+use() {
+  nft --file "$1"
+  mv "$1" "$state/loaded"
+  listing >"$state/listing"
+}
+
+listing() {
+  nft --stateless list table inet hpcops 2>/dev/null
 }
 
 mkdir -p "$state"
@@ -46,7 +56,7 @@ case ${1:-} in
   load) load "$rules" ;;
   try)
     rm -f "$state/before"
-    if nft list table inet hpcops >/dev/null 2>&1 && [ -e "$state/loaded" ]; then
+    if listing >/dev/null && [ -e "$state/loaded" ]; then
       cp "$state/loaded" "$state/before"
     fi
     systemctl stop "$undo.timer" 2>/dev/null || true
@@ -60,8 +70,7 @@ case ${1:-} in
     ;;
   undo)
     if [ -e "$state/before" ]; then
-      nft --file "$state/before"
-      mv "$state/before" "$state/loaded"
+      use "$state/before"
     else
       "$0" stop
     fi
@@ -72,7 +81,7 @@ case ${1:-} in
     ;;
   status)
     whole "$wanted" >"$state/wanted"
-    if nft list table inet hpcops >/dev/null 2>&1 && cmp -s "$state/wanted" "$state/loaded" && cmp -s "$wanted" "$rules"; then
+    if listing | cmp -s - "$state/listing" && cmp -s "$state/wanted" "$state/loaded" && cmp -s "$wanted" "$rules"; then
       echo loaded
     else
       echo other
