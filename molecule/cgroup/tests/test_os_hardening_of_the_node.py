@@ -18,6 +18,7 @@ from ansible_collections.hpcops.cluster.tests.scenarios import (
     INVENTORY,
     container,
     eventually,
+    matrix_alone,
     names,
     run_playbook,
     said,
@@ -27,6 +28,7 @@ from ansible_collections.hpcops.cluster.tests.scenarios import (
 if TYPE_CHECKING:
     from testinfra.host import Host
 
+pytestmark = matrix_alone
 (CONTROLLER,) = names("slurmctld")
 (NODE,) = names("slurmd")
 VARIABLES = variables_of(NODE)
@@ -34,7 +36,14 @@ VARIABLES = variables_of(NODE)
 
 def log_in(user: str, command: str) -> subprocess.CompletedProcess[str]:
     """Run a command on the node as somebody who comes by SSH."""
-    ssh = ["ssh", "-i", VARIABLES["ansible_ssh_private_key_file"], *VARIABLES["ansible_ssh_common_args"].split()]
+    ssh = [
+        "ssh",
+        "-o",
+        "LogLevel=INFO",
+        "-i",
+        VARIABLES["ansible_ssh_private_key_file"],
+        *VARIABLES["ansible_ssh_common_args"].split(),
+    ]
     return subprocess.run(
         [*ssh, "-o", "BatchMode=yes", f"{user}@{VARIABLES['ansible_host']}", command],
         capture_output=True,
@@ -49,7 +58,7 @@ def node_fixture() -> Host:
     node = testinfra.get_host(f"ansible://{NODE}", ansible_inventory=INVENTORY)
     node.check_output(
         # What Debian's own session of sshd has on a bare host: it would move the session out of the job's cgroup.
-        "apt-get install --quiet=2 libpam-systemd >/dev/null && systemctl start systemd-logind"
+        "systemctl unmask apt-daily-upgrade.timer && apt-get install --quiet=2 libpam-systemd >/dev/null && systemctl start systemd-logind"
         " && install --directory --owner=alice --mode=0700 ~alice ~alice/.ssh"
         " && install --owner=alice --mode=0600 ~/.ssh/authorized_keys ~alice/.ssh/"
     )
@@ -84,7 +93,9 @@ def test_user_without_a_job_is_refused_and_with_one_is_in_its_cgroup(node: Host)
 
 def test_change_of_a_key_is_recorded(node: Host) -> None:
     node.check_output("touch /etc/munge/munge.key")
-    recorded = eventually(lambda: said(node, "ausearch --input-logs --key hpcops --interpret --file /etc/munge/munge.key"))
+    recorded = eventually(
+        lambda: said(node, "ausearch --input-logs --key hpcops --interpret --file /etc/munge/munge.key")
+    )
     assert 'exe="/usr/bin/touch"' in recorded or "exe=/usr/bin/touch" in recorded
 
 
