@@ -18,13 +18,13 @@ state=/run/hpcops-firewall
 undo=hpcops-firewall-undo
 
 ports() {
-  for file in $(grep --files-with-matches --no-messages '^\[X-hpcops\.cluster\]' /etc/systemd/system/*.service /etc/systemd/system/*.socket \
-    /etc/systemd/system/*.service.d/*.conf /etc/systemd/system/*.socket.d/*.conf); do
+  grep --files-with-matches --no-messages '^\[X-hpcops\.cluster\]' /etc/systemd/system/*.service /etc/systemd/system/*.socket \
+    /etc/systemd/system/*.service.d/*.conf /etc/systemd/system/*.socket.d/*.conf | while read -r file; do
     unit=${file#/etc/systemd/system/}
     unit=${unit%%/*}
     unit=${unit%.d}
     ! systemctl --quiet is-enabled "$unit" 2>/dev/null || sed --quiet 's/^Ports=//p' "$file"
-  done | tr ' ,' '\n\n' | sort --unique
+  done | tr ' ,' '\n' | sort --unique
 }
 
 # The rules of a file with the declared ports.
