@@ -131,7 +131,12 @@ def graphs(
             axis.set_xlim(moments[0], moments[-1])
             axis.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=7))
             axis.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
-            axis.yaxis.set_major_locator(ticker.MaxNLocator(5, integer="unit" not in panel))
+            highest = axis.get_ylim()[1]
+            axis.yaxis.set_major_locator(
+                ticker.MultipleLocator(2 ** math.ceil(math.log2(highest / 6)))  # GiB are no decimal number of bytes
+                if panel.get("unit") == "bytes" and highest > 0
+                else ticker.MaxNLocator(5, integer="unit" not in panel)
+            )
             axis.yaxis.set_major_formatter(UNITS[panel.get("unit", "")])
             axis.tick_params(labelsize=8)
             axis.grid(alpha=0.3)
@@ -172,10 +177,11 @@ def lines_of(
         for series in answer:
             values = {round((moment - span.start) / span.step): float(value) for moment, value in series["values"]}
             line = [values.get(number, math.nan) for number in range(len(span.moments()))]
-            if panel.get("stacked") and not any(value > 0 for value in line):
-                continue  # it would be a name and no area
             found[label(query.get("legend", ""), series["metric"])] = line
-    return dict(sorted(found.items(), key=lambda item: -max(fillna(item[1])))[:LINES])
+    peaks = {name: max(fillna(line)) for name, line in found.items()}
+    # What would be a name and no area is left out.
+    least = max(peaks.values(), default=0) / 100 if panel.get("stacked") else -math.inf
+    return {name: found[name] for name in sorted(found, key=lambda name: -peaks[name])[:LINES] if peaks[name] > least}
 
 
 def fillna(values: Sequence[float]) -> list[float]:
