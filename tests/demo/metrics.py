@@ -131,6 +131,8 @@ def graphs(
             axis.set_xlim(moments[0], moments[-1])
             axis.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=7))
             axis.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
+            if not any(value for values in lines.values() for value in fillna(values)):
+                axis.set_ylim(0, 1)
             highest = axis.get_ylim()[1]
             axis.yaxis.set_major_locator(
                 ticker.MultipleLocator(2 ** math.ceil(math.log2(highest / 6)))  # GiB are no decimal number of bytes
@@ -177,7 +179,10 @@ def lines_of(
         for series in answer:
             values = {round((moment - span.start) / span.step): float(value) for moment, value in series["values"]}
             line = [values.get(number, math.nan) for number in range(len(span.moments()))]
-            found[label(query.get("legend", ""), series["metric"])] = line
+            if "{{" not in query.get("legend", "") or any(
+                value for value in fillna(line)
+            ):  # of many, those that are more than 0
+                found[label(query.get("legend", ""), series["metric"])] = line
     peaks = {name: max(fillna(line)) for name, line in found.items()}
     # What would be a name and no area is left out.
     least = max(peaks.values(), default=0) / 100 if panel.get("stacked") else -math.inf
