@@ -38,6 +38,11 @@ FIGURES = {
 }
 
 
+# There once the daemons are watched, and the cluster is known where its slurmctld tells of it.
+READY = (
+    'count(namedprocess_namegroup_cpu_seconds_total{groupname="slurmctld"})'
+    ' and (sum(absent(up{job="slurmctld"})) or sum(hpcops:nodes))'
+)
 COLUMNS = 2
 # More than these cannot be told apart.
 LINES = 10
@@ -246,7 +251,7 @@ def main() -> None:
     parser.add_argument("--node", help="the one that is drawn (all together)")
     parser.add_argument("--partition", help="the one that is drawn (all together)")
     parser.add_argument("--dashboard", action="append", default=[], help="only this one; may be repeated (all)")
-    parser.add_argument("--wait", type=float, default=0, help="seconds that the first target may take to answer")
+    parser.add_argument("--wait", type=float, default=0, help="seconds that the first figures may take")
     parser.add_argument("--hours", type=float, default=1.0, help="how much of the past (graphs)")
     parser.add_argument("--output", type=Path, default=Path(), help="folder (graphs)")
     options = parser.parse_args()
@@ -256,7 +261,7 @@ def main() -> None:
     prometheus = Prometheus(options.url.rstrip("/"), session, options.ca_file)
     # What has just been registered is asked for within a minute.
     deadline = time.monotonic() + options.wait
-    while prometheus.number(FIGURES["targets that answer"]) is None and time.monotonic() < deadline:
+    while prometheus.number(READY) is None and time.monotonic() < deadline:
         time.sleep(2)
     if options.what == "summary":
         print("\n".join(summary(prometheus)))
