@@ -252,14 +252,8 @@ class _Steps:
         users = set(self.actual.users) - set(self.target.users)
         for names in _lists(sorted(users)):
             yield ["delete", "user", "where", f"name={names}"]
-        # Who leaves a cluster goes from it as a whole: 22.05 does not take the default account alone away.
-        stay = {(key.user, key.cluster) for key in self.target.associations}
         lost = [
-            (
-                0,
-                (f"Account={key.account}", f"Partition={key.partition}") if (key.user, key.cluster) in stay else (),
-                key,
-            )
+            (0, (f"Account={key.account}", f"Partition={key.partition}"), key)
             for key in self.gone
             if key.user and key.user not in users
         ]

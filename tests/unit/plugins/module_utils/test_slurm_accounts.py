@@ -277,12 +277,19 @@ def test_a_change_is_one_command(kinds: dict[str, Any], wanted: list[str]) -> No
         (
             {"users": DOCUMENT["users"][1:]},
             "listed_scopes",
-            ["delete user where name=alice Cluster=hpc"],
+            [
+                "delete user where name=alice Cluster=hpc Account=science Partition=gpu",
+                "delete user where name=alice Cluster=hpc Account=physics Partition=",
+            ],
         ),
         (
             {"accounts": [DOCUMENT["accounts"][0]], "users": DOCUMENT["users"][1:]},
             "listed_scopes",
-            ["delete user where name=alice Cluster=hpc", "delete account where name=physics Cluster=hpc"],
+            [
+                "delete user where name=alice Cluster=hpc Account=science Partition=gpu",
+                "delete user where name=alice Cluster=hpc Account=physics Partition=",
+                "delete account where name=physics Cluster=hpc",
+            ],
         ),
         ({"accounts": [], "users": []}, "listed_scopes", []),
         ({"users": None, "accounts": None, "qos": None}, "all", []),
