@@ -44,7 +44,7 @@ TWO = [*ALONE, {"PartitionName": "first", "Nodes": ["c1"]}]
 
 def change(*arguments: str, **variables: Any) -> Run:
     """Run the role slurmctld on the controllers with other variables."""
-    return run_playbook("--limit=slurmctld", "--tags=slurmctld", *arguments, variables=variables)
+    return run_playbook(*arguments, variables=variables, playbook="controllers.yml")
 
 
 def parameters(**more: Any) -> dict[str, Any]:
@@ -381,8 +381,12 @@ def cut_in_the_middle(host: Host, **variables: Any) -> Iterator[None]:
         + shlex.quote(WAITS)
         + " >/usr/local/bin/scontrol && chmod 755 /usr/local/bin/scontrol"
     )
-    command = ["ansible-playbook", f"--inventory={INVENTORY}", "--limit=slurmctld", "--tags=slurmctld"]
-    command += [f"--extra-vars={json.dumps(variables)}", "converge.yml"]
+    command = [
+        "ansible-playbook",
+        f"--inventory={INVENTORY}",
+        f"--extra-vars={json.dumps(variables)}",
+        "controllers.yml",
+    ]
     folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
     run = subprocess.Popen(
         command,

@@ -90,6 +90,12 @@ def test_targets_carry_cluster_role_and_node() -> None:
     assert (node["cluster"], node["role"], node["node"]) == ("demo", "slurmd", f"{PREFIX}c1")
 
 
+def test_no_alert_takes_a_new_clusters_files_for_different_ones() -> None:
+    """It would fire after an hour, for which no test waits."""
+    eventually(lambda: query("hpcops_config_hash"), seconds=120)
+    assert query("count by (path) (count by (path, sha256) (hpcops_config_hash)) > 1") == []
+
+
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize(("expression", "data"), panels())
 def test_panel_has_something_to_show(expression: str, data: str) -> None:

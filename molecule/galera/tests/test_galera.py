@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ WRITER, SECOND, THIRD = DATABASES
 NODE = names("slurmd")[0]
 testinfra_hosts = [f"docker://{NODE}"]
 ANOTHER = {"max_connections": 77}
+JOBS = "SELECT COUNT(*) FROM slurm_acct_db.galera_job_table"
 
 
 @pytest.fixture(autouse=True)
@@ -102,8 +105,7 @@ def database(*arguments: str, **variables: Any) -> Run:
 
 def test_servers_have_the_same_and_speak_encrypted(host: Host) -> None:
     completed(host, submit(host, "true"))
-    jobs = "SELECT COUNT(*) FROM slurm_acct_db.galera_job_table"
-    eventually(lambda: {query(name, jobs) for name in DATABASES}, lambda seen: len(seen) == 1 and seen != {"0"})
+    eventually(lambda: {query(name, JOBS) for name in DATABASES}, lambda seen: len(seen) == 1 and seen != {"0"})
     options = query(WRITER, "SELECT @@wsrep_provider_options")
     assert "socket.ssl_cert = /etc/mysql/tls/tls.crt" in options
     key = container(WRITER).file("/etc/mysql/tls/tls.key")
@@ -219,12 +221,81 @@ def test_server_with_data_of_its_own_is_not_overwritten(host: Host) -> None:
 def test_new_server_gets_a_copy_of_everything(host: Host) -> None:
     """As a host that was installed anew: nothing of the former data is there."""
     data = folder_of_data()
-    jobs = "SELECT COUNT(*) FROM slurm_acct_db.galera_job_table"
     container(THIRD).check_output(f"systemctl stop mariadb && rm -rf {data} && install -d -o mysql -g mysql {data}")
     container(THIRD).check_output("mariadb-install-db --user=mysql --skip-test-db >/dev/null")
     database(f"--limit={THIRD}").succeeded()
     whole()
-    assert query(THIRD, jobs) == query(WRITER, jobs) != "0"
+    assert query(THIRD, JOBS) == query(WRITER, JOBS) != "0"
+
+
+def drill(name: str) -> str:
+    """Have the timer's service drill, and return what it has said."""
+    server, unit = container(name), "hpcops-restore-drill"
+    server.check_output(f"systemctl reset-failed {unit}; systemctl start {unit}")
+    run = server.check_output(f"systemctl show {unit} --property=InvocationID --value").strip()
+    return str(server.check_output(f"journalctl --no-pager --output=cat _SYSTEMD_INVOCATION_ID={run}"))
+
+
+def test_last_server_makes_the_dump_and_drills_its_restore(host: Host) -> None:
+    completed(host, submit(host, "true"))
+    rows = [query(name, JOBS) for name in DATABASES]
+    made = run_playbook(playbook="hpcops.cluster.backup", variables={"backup_what": "database"}).succeeded()
+    assert made.changed == [("Make a backup", THIRD)]
+    assert re.search(r"restored \S+: \d+ tables, [1-9]\d* rows; last job [1-9]\d* of galera", drill(THIRD))
+    for name in (WRITER, SECOND):
+        assert "it is the turn of db3" in drill(name)
+    scratch = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'hpcops_drill_%'"
+    assert [query(name, scratch) for name in DATABASES] == ["0"] * 3
+    whole()
+    assert [query(name, JOBS) for name in DATABASES] == rows, "the drill has touched the accounting database"
+
+
+def test_drill_fails_where_the_dump_lacks_a_record() -> None:
+    """The manifest tells more than the dump has."""
+    server = container(THIRD)
+    server.check_output("hpcops-backup backup database")
+    there = json.loads(server.check_output("hpcops-backup list database --json"))
+    newest = [each["name"] for each in there if not each["before_restore_of"]][-1]
+    manifest = f"/var/backups/hpcops/database/{newest}/manifest.json"
+    server.check_output(f"cp -a {manifest} /root/manifest.json")
+    more = "for side in m['content']['before'], m['content']['after']: side['rows']['galera_job_table'] += 1"
+    try:
+        server.check_output(
+            "python3 -c %s",
+            f"import json, pathlib\np = pathlib.Path({manifest!r})\nm = json.loads(p.read_text())\n{more}\n"
+            "p.write_text(json.dumps(m))",
+        )
+        refused = server.run("hpcops-backup drill database")
+        assert refused.rc != 0
+        assert re.search(r"table galera_job_table has \d+ rows, and had \d+", refused.stderr)
+    finally:
+        server.check_output(f"mv /root/manifest.json {manifest}")
+
+
+def test_lost_records_come_back_on_all_servers(host: Host, report: Report) -> None:
+    number = submit(host, "true")
+    completed(host, number)
+    container(THIRD).check_output("hpcops-backup backup database")
+    rows = query(THIRD, JOBS)
+    query(WRITER, "DELETE FROM slurm_acct_db.galera_job_table")
+    eventually(lambda: query(THIRD, JOBS), lambda seen: seen == "0")
+    start = time.monotonic()
+    run_playbook(
+        playbook="hpcops.cluster.restore", variables={"restore_what": "database", "restore_confirm": "galera"}
+    ).succeeded()
+    report("the database of three servers is restored, with all of the playbook", time.monotonic() - start)
+    whole()
+    assert [query(name, JOBS) for name in DATABASES] == [rows] * 3
+    completed(host, number, submit(host, "true"))
+
+
+def test_next_server_makes_the_dump_while_the_last_is_away() -> None:
+    container(THIRD).check_output("systemctl stop mariadb")
+    try:
+        assert "made /var/backups/" in container(SECOND).check_output("hpcops-backup backup database")
+        assert "it is the turn of db2" in container(WRITER).check_output("hpcops-backup backup database")
+    finally:
+        container(THIRD).check_output("systemctl start mariadb")
 
 
 @pytest.mark.parametrize(

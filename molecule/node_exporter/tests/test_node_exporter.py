@@ -142,6 +142,19 @@ def test_platform_tells_configuration_certificates_and_the_last_run(host: Host) 
         host.check_output("rm -rf /etc/slurm /etc/broken")
 
 
+def test_plugstack_conf_is_told_where_slurm_reads_it(host: Host) -> None:
+    """Debian's packages put one on every host, also where slurmd gets its files from the controller."""
+    told = 'hpcops_config_hash{path="/etc/slurm/plugstack.conf"'
+    host.check_output("mkdir -p /etc/slurm && echo 'include /etc/slurm/plugstack.conf.d/*' >/etc/slurm/plugstack.conf")
+    try:
+        host.check_output("systemctl start hpcops-platform-metrics")
+        assert told not in metrics(host)
+        host.check_output("echo ClusterName=x >/etc/slurm/slurm.conf && systemctl start hpcops-platform-metrics")
+        assert told in metrics(host)
+    finally:
+        host.check_output("rm -rf /etc/slurm")
+
+
 def test_timer_writes_what_the_platform_knows_by_itself(host: Host) -> None:
     host.check_output(
         "rm -f /var/lib/node_exporter/hpcops-platform.prom && systemctl restart hpcops-platform-metrics.timer"

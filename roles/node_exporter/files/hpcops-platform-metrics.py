@@ -43,6 +43,11 @@ def end_of(certificate: Path) -> float | None:
     return ssl.cert_time_to_seconds(date) if asked.returncode == 0 else None
 
 
+def is_read(path: Path) -> bool:
+    """Whether Slurm reads the file: plugstack.conf beside slurm.conf alone, and Debian's packages put one on every host."""
+    return path.name != "plugstack.conf" or path.with_name("slurm.conf").exists()
+
+
 def digest_of(path: Path) -> str | None:
     """The checksum of a file that can be read."""
     try:
@@ -53,7 +58,7 @@ def digest_of(path: Path) -> str | None:
 
 def samples(configuration: Iterable[str], certificates: Iterable[str], last_run: Path) -> Iterator[str]:
     """All lines."""
-    for path in files(configuration):
+    for path in filter(is_read, files(configuration)):
         digest = digest_of(path)
         if digest is None:
             yield sample("hpcops_config_unreadable", 1, path=str(path))
