@@ -83,11 +83,8 @@ class Cloud:
         answer = self._ask(account, region, "run_instances", **request)
         instances: Sequence[Mapping[str, Any]] = answer.get("Instances") or ()
         if not instances:
-            # Not an error, and nothing launched: an error in the answer's body, or no answer of EC2's.
-            errors: Sequence[Mapping[str, Any]] = answer.get("Errors") or ({},)
-            code = str(errors[0].get("ErrorCode") or errors[0].get("Code") or "")
-            text = str(errors[0].get("ErrorMessage") or errors[0].get("Message") or "")
-            verdict = classify(code, text) if code else Verdict(Kind.UNCLEAR, "", "an answer without instances")
+            # No error, and nothing launched: an error in the answer's body, or no answer of EC2's. The same token will tell.
+            verdict = Verdict(Kind.UNCLEAR, "", "an answer without instances")
             raise RefusedError(verdict, f"{account}/{region}: RunInstances")
         return instances
 
