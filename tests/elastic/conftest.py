@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,13 +47,9 @@ def ec2(ec2_server: Ec2) -> Iterator[Ec2]:
     ec2_server.capacity.clear()
     ec2_server.tokens.clear()
     ec2_server.delay, ec2_server.bucket, ec2_server.without_addresses = 0, None, 0
-    for account in (ONE, TWO):
-        for region in (FRANKFURT, VIRGINIA):
-            client = ec2_server.client(account, region)
-            found = client.describe_instances()["Reservations"]
-            ids = [each["InstanceId"] for group in found for each in group["Instances"]]
-            for start in range(0, len(ids), 500):
-                client.terminate_instances(InstanceIds=ids[start : start + 500])
+    ec2_server.clients.clear()
+    with urllib.request.urlopen(f"http://{ec2_server.behind}/moto-api/reset", data=b""):
+        pass
 
 
 def subnets(ec2: Ec2, account: str, region: str) -> list[str]:

@@ -90,6 +90,7 @@ def test_a_group_without_capacity_is_kept_from_jobs_until_it_may_have_some(clust
     cluster.slurm.update(["cpu-9"], "DRAIN", "broken disk, alice")
     cluster.resume(names(1, 5))
     cluster.settle()
+    cluster.pass_time(16)
     cluster.work(lambda: cluster.slurm.usable() == [])
     ec2.faults.clear()
     cluster.pass_time(cluster.config.timing.cooling + 1)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import botocore.loaders
 import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
@@ -35,6 +36,7 @@ GROUP = "hpcops:group"
 NODES = "hpcops:nodes"
 """Of all the launch, folded; the instance's own one is that with its launch index."""
 ALIVE = frozenset({"pending", "running", "stopping", "stopped"})
+_LOADER = botocore.loaders.Loader()  # reads EC2's model, which takes a second, once for all accounts
 _VALUES = 200  # a filter takes no more
 
 
@@ -157,10 +159,10 @@ class Cloud:
             return self._clients[account, region]
 
     def _new_client(self, account: Account, region: str) -> Any:
-        source = botocore.session.Session(profile=account.profile or None)
+        source = _session(account.profile)
         session = source
         if account.role_arn:
-            session = botocore.session.Session()
+            session = _session()
             session._credentials = self._assumed(source, account, region)
         return session.create_client(
             "ec2", region_name=region, endpoint_url=self._config.endpoint_url or None, config=self._client_config()
@@ -197,6 +199,12 @@ class Cloud:
             max_pool_connections=16,
             user_agent_extra="hpcops.cluster",
         )
+
+
+def _session(profile: str = "") -> Any:
+    session = botocore.session.Session(profile=profile or None)
+    session.register_component("data_loader", _LOADER)
+    return session
 
 
 def _instance(each: Mapping[str, Any]) -> Instance:
