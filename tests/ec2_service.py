@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import re
+import sys
 import threading
 import time
 import urllib.parse
@@ -231,7 +232,12 @@ def ec2_service() -> Iterator[Ec2]:
     class Proxy(_Proxy):
         pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed is none
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Proxy)
     Proxy.service = Ec2(server.server_port, f"{host}:{port}")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

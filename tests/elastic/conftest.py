@@ -105,6 +105,7 @@ class Cluster:
             assert time.monotonic() < end, self.rows("wants") + self.rows("instances") + self.rows("cooling")
             self.service.step()
             self.obey()
+            self.clock.ahead += 0.1  # what waits for seconds need not take them
             time.sleep(0.01)
 
     def obey(self) -> None:
@@ -142,8 +143,9 @@ class Cluster:
         return self.reconcile()
 
     def boot(self) -> None:
-        """Each running instance registers as its node."""
-        self.slurm.move([node_of(each) for each in self.alive()], UP)
+        """Each running instance registers as its node, which Slurm awaits."""
+        awaited = set(self.slurm.power(RISING))
+        self.slurm.move([name for each in self.alive() if (name := node_of(each)) in awaited], UP)
 
     def alive(self) -> list[Instance]:
         """This cluster's instances that are not ended, as EC2 has them."""

@@ -124,7 +124,6 @@ class Reconciler:
         with_instance = {node_of(instance) for _account, _region, instance in seen.values() if instance.state in ALIVE}
         now = self._journal.clock()
         on = [node for node in nodes.values() if not node.off and not node.leaving]
-        # Those that join while nobody has an instance for them are no business of ours: a person has started a machine.
         self._journal.want(
             (node.name, self._group_of[node.name], "", False)
             for node in on
@@ -160,7 +159,12 @@ class Reconciler:
 
     def _nodes(self, nodes: Mapping[str, Node], begun: float) -> Iterable[Finding]:
         have = {row["node"] for row in self._journal.rows("SELECT node FROM instances WHERE state = 'running'")}
-        for row in self._journal.rows("SELECT node, state, asked FROM wants"):
+        wants = self._journal.rows("SELECT node, state, asked FROM wants")
+        known = {row["node"] for row in wants} | {row["node"] for row in self._journal.rows("SELECT node FROM failures")}
+        for node in nodes.values():
+            if node.name in self._group_of and node.name not in known and not node.off and not node.leaving:
+                yield Finding("lost", node.name, f"{node.name} is on, and nobody knows an instance of it", False)
+        for row in wants:
             node = nodes.get(row["node"])
             if node is None or node.off:
                 if row["asked"] < begun:
