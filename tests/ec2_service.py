@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import re
+import sys
 import threading
 import time
 import urllib.parse
@@ -31,14 +32,15 @@ class Fault:
     later: bool = False
     """Only with the second page and those after it."""
     code: str = ""
-    """An error's, or what becomes of a good answer: CUT in half, or GARBLED: half of it, as if it were all."""
+    """An error's, or what becomes of a good answer: CUT in half, GARBLED: half of it, as if it were all, or LOST: it was done, and an
+    internal error is the answer."""
     status: int = 400
     message: str = "no"
     left: int = 1_000_000
 
     def body(self) -> bytes:
         error = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
-        if self.action.startswith("Describe"):
+        if not self.action.startswith("AssumeRole"):
             return f"<Response><Errors>{error}</Errors><RequestID>r</RequestID></Response>".encode()
         return f"<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>".encode()
 
@@ -54,6 +56,22 @@ class Asked:
 
 
 @dataclass
+class Bucket:
+    """What AWS allows of launches in an account's region: instances at once, and per second."""
+
+    burst: float
+    rate: float
+    taken: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+
+    def take(self, who: tuple[str, str], count: int) -> bool:
+        now = time.monotonic()
+        level, at = self.taken.get(who, (self.burst, now))
+        level = min(self.burst, level + (now - at) * self.rate)
+        self.taken[who] = (level - count if count <= level else level, now)
+        return count <= level
+
+
+@dataclass
 class Ec2:
     """The running service."""
 
@@ -62,6 +80,14 @@ class Ec2:
     faults: list[Fault] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     delay: float = 0
+    capacity: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Instances that there still are, by subnet and type; of others there are enough."""
+    bucket: Bucket | None = None
+    tokens: dict[str, tuple[dict[str, str], int, bytes]] = field(default_factory=dict)
+    """Launches by their ClientToken, with their answers, which EC2 gives again."""
+    without_addresses: int = 0
+    """So many descriptions that come next tell no address yet."""
+    lock: Any = field(default_factory=threading.RLock)
     owners: dict[str, str] = field(default_factory=dict)
     """Accounts by the access keys of their assumed roles."""
     clients: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -117,22 +143,55 @@ class _Proxy(BaseHTTPRequestHandler):
         service.asked.append(asked)
         time.sleep(service.delay)
         fault = self._fault(asked)
-        if fault and fault.code not in ("CUT", "GARBLED"):
+        if fault and fault.code not in ("CUT", "GARBLED", "LOST"):
             self._answer(fault.status, fault.body())
             return
-        headers = {name: value for name, value in self.headers.items() if name != "Connection"}
-        connection = http.client.HTTPConnection(service.behind)
-        connection.request("POST", self.path, body, headers)
-        response = connection.getresponse()
-        answer = response.read()
-        connection.close()
+        status, answer = self._launch(asked) if asked.action == "RunInstances" else self._forward(body)
         if asked.action.startswith("AssumeRole"):
             found = re.search(rb"<AccessKeyId>([^<]+)<", answer)
             if found:
                 service.owners[found[1].decode()] = form["RoleArn"].split(":")[4]
         if fault and fault.code == "GARBLED":
             answer = answer[: len(answer) // 2]
-        self._answer(response.status, answer, cut=fault is not None and fault.code == "CUT")
+        if fault and fault.code == "LOST":
+            status, answer = 500, Fault(asked.action, code="InternalError").body()
+        if asked.action == "DescribeInstances" and service.without_addresses > 0:
+            service.without_addresses -= 1
+            answer = re.sub(rb"<privateIpAddress>[^<]*</privateIpAddress>", b"", answer)
+        self._answer(status, answer, cut=fault is not None and fault.code == "CUT")
+
+    def _forward(self, body: bytes) -> tuple[int, bytes]:
+        headers = {name: value for name, value in self.headers.items() if name not in ("Connection", "Content-Length")}
+        connection = http.client.HTTPConnection(self.service.behind)
+        connection.request("POST", self.path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        return response.status, answer
+
+    def _launch(self, asked: Asked) -> tuple[int, bytes]:
+        """What moto leaves out of RunInstances: tokens, limits, capacity, and that it gives as many as there are."""
+        service, form = self.service, dict(asked.form)
+        with service.lock:
+            token = form.get("ClientToken", "")
+            if token in service.tokens:
+                former, status, answer = service.tokens[token]
+                return (status, answer) if former == asked.form else (400, Fault("", code="IdempotentParameterMismatch").body())
+            least, most = int(form["MinCount"]), int(form["MaxCount"])
+            if service.bucket and not service.bucket.take((asked.account, asked.region), most):
+                return 503, Fault("", code="RequestLimitExceeded", message="Request limit exceeded.").body()
+            where = (form.get("SubnetId", ""), form.get("InstanceType", ""))
+            there = service.capacity.get(where, most)
+            if there < least:
+                said = f"We currently do not have sufficient {where[1]} capacity in the zone you requested."
+                return 500, Fault("", code="InsufficientInstanceCapacity", message=said).body()
+            count = min(most, there)
+            if where in service.capacity:
+                service.capacity[where] -= count
+            status, answer = self._forward(urllib.parse.urlencode({**form, "MinCount": count, "MaxCount": count}).encode())
+            if token:
+                service.tokens[token] = (asked.form, status, answer)
+            return status, answer
 
     def _fault(self, asked: Asked) -> Fault | None:
         for fault in self.service.faults:
@@ -173,7 +232,12 @@ def ec2_service() -> Iterator[Ec2]:
     class Proxy(_Proxy):
         pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed is none
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Proxy)
     Proxy.service = Ec2(server.server_port, f"{host}:{port}")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

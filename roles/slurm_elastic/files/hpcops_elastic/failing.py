@@ -1,0 +1,110 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes that cannot be had go back to Slurm at once, with the reason; groups that have none are kept from jobs for a while."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from hpcops_elastic.config import Config
+from hpcops_elastic.errors import SlurmError
+from hpcops_elastic.hosts import fold
+from hpcops_elastic.journal import Journal
+from hpcops_elastic.pools import blocked
+from hpcops_elastic.slurm import OURS, Node, Slurm
+
+LOG = logging.getLogger(__name__)
+_AGAIN = 10.0
+_LOOK = 15.0
+_NONE_OF = f"{OURS}none of "
+"""What the reasons of drains of whole groups begin with."""
+
+
+class Failer:
+    """Acts on what the journal has as failures."""
+
+    def __init__(self, config: Config, journal: Journal, slurm: Slurm) -> None:
+        self._config = config
+        self._journal = journal
+        self._slurm = slurm
+        self._next = 0.0
+        self._looked = 0.0
+
+    def step(self) -> None:
+        """Do what can be done now."""
+        now = self._journal.clock()
+        if now < self._next:
+            return
+        avoided = self._journal.avoided()
+        reasons = {}
+        for group in self._config.groups:
+            why = blocked(group, avoided)
+            until = "a person has looked" if why is None or why.until is None else _clock(why.until)
+            reasons[group.name] = f"{_NONE_OF}{group.name} until {until}: {why.reason}" if why else ""
+        failures = self._journal.rows("SELECT * FROM failures WHERE tried < ?", now - _AGAIN)
+        changed = {name: text for name, text in reasons.items() if self._journal.setting(f"drain:{name}") != text}
+        if now - self._looked > _LOOK:  # those that have been powered down since
+            changed |= {name: text for name, text in reasons.items() if text}
+            self._looked = now
+        if not failures and not changed:
+            return
+        try:
+            nodes = self._slurm.nodes()
+            for name, reason in changed.items():
+                self._keep(name, reason, nodes)
+                self._journal.note(f"drain:{name}", reason)
+            self._give_back(nodes)
+        except SlurmError as error:
+            LOG.warning("nodes to give back: %s", error)
+            self._next = now + _AGAIN
+
+    def _give_back(self, nodes: dict[str, Node]) -> None:
+        """Set them down, so that their jobs are queued again, then to be powered down; look again whether it came so."""
+        by_reason: dict[str, list[str]] = {}
+        jobs: dict[str, str] = {}
+        done = []
+        for row in self._journal.rows("SELECT * FROM failures WHERE tried < ?", self._journal.clock() - _AGAIN):
+            node = nodes.get(row["node"])
+            if node is None or node.leaving:
+                done.append((row["node"],))
+                continue
+            by_reason.setdefault(row["reason"], []).append(row["node"])
+            if row["job"]:
+                jobs[row["job"]] = row["reason"]
+        self._journal.change_all("DELETE FROM failures WHERE node = ?", done)
+        for reason, names in by_reason.items():
+            self._slurm.update(names, "DOWN", reason)
+            self._slurm.update(names, "POWER_DOWN")
+            LOG.warning("given back: %s: %s", fold(names), reason)
+            now = self._journal.clock()
+            self._journal.change_all("UPDATE failures SET tried = ? WHERE node = ?", [(now, name) for name in names])
+        for job, reason in jobs.items():
+            try:
+                self._slurm.explain(job, reason)
+            except SlurmError as error:
+                LOG.info("job %s is not told why: %s", job, error)
+
+    def _keep(self, group: str, reason: str, nodes: dict[str, Node]) -> None:
+        """Drain what is off of a group that has no capacity, or give it free. What a person has drained stays as it is."""
+        wanted = self._config.group(group)
+        mine = [nodes[name] for name in wanted.nodes if name in nodes] if wanted else []
+        if reason:
+            names = [
+                node.name
+                for node in mine
+                if "POWERED_DOWN" in node.states and (not node.drained or node.reason.startswith(_NONE_OF))
+            ]
+            if names:
+                self._slurm.update(names, "DRAIN", reason)
+                LOG.warning("kept from jobs: %s: %s", fold(names), reason)
+        else:
+            names = [node.name for node in mine if node.drained and node.reason.startswith(_NONE_OF)]
+            if names:
+                self._slurm.update(names, "RESUME")
+                LOG.info("free for jobs again: %s", fold(names))
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 hpcops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Slurm, by scontrol and squeue."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+
+from hpcops_elastic.config import Config
+from hpcops_elastic.errors import SlurmError
+from hpcops_elastic.hosts import fold
+
+OURS = "elastic: "
+"""What the reasons of our own drains begin with; those of people are left alone."""
+_ARGUMENT = 100_000  # Linux takes no argument of more than 128 KiB
+_TIMEOUT = 30
+# Of the lines of scontrol show nodes: what is asked for stands at known places, other values are free text.
+_NODE = re.compile(r"^NodeName=(\S+) .*? State=(\S+) ", re.ASCII)
+_REASON = re.compile(r" Reason=(.*?)(?: \[\S+@\S+\])?(?: Comment=.*| Extra=.*)?$")
+_PING = re.compile(r"^Slurmctld\(\S+\) at (\S+) is (UP|DOWN)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node as slurmctld sees it."""
+
+    name: str
+    states: frozenset[str]
+    reason: str = ""
+
+    @property
+    def off(self) -> bool:
+        """Whether Slurm wants no instance for it, or soon none."""
+        return bool(self.states & {"POWERED_DOWN", "POWERING_DOWN"}) and not self.states & {"POWERING_UP"}
+
+    @property
+    def starting(self) -> bool:
+        return "POWERING_UP" in self.states
+
+    @property
+    def joined(self) -> bool:
+        """Whether its slurmd has registered."""
+        return not self.states & {"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "UNKNOWN", "DOWN", "FUTURE"}
+
+    @property
+    def leaving(self) -> bool:
+        return bool(self.states & {"POWER_DOWN", "POWERING_DOWN", "POWERED_DOWN"})
+
+    @property
+    def drained(self) -> bool:
+        return "DRAIN" in self.states
+
+    @property
+    def ours(self) -> bool:
+        """Whether the reason that it has is of this program."""
+        return self.reason.startswith(OURS)
+
+
+class Slurm:
+    """Asks and tells slurmctld."""
+
+    def __init__(self, config: Config) -> None:
+        self._nodes = config.all_nodes
+        self._controller = config.controller or socket.gethostname().partition(".")[0]
+        # Slurm starts its programs with nearly no environment of their own.
+        self._environment = {**os.environ, "PATH": config.path, "LC_ALL": "C.UTF-8"}
+        if config.slurm_conf:
+            self._environment["SLURM_CONF"] = config.slurm_conf
+
+    def _run(self, *argv: str, check: bool = True) -> str:
+        try:
+            done = subprocess.run(
+                argv,
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise SlurmError(f"{argv[0]} is not in {self._environment['PATH']}") from error
+        except subprocess.TimeoutExpired as error:
+            raise SlurmError(f"{' '.join(argv[:2])} got no answer within {_TIMEOUT} s") from error
+        if check and done.returncode != 0:
+            said = " ".join((done.stderr or done.stdout).split())
+            raise SlurmError(f"{' '.join(argv[:3])[:200]} failed: {said[:300]}")
+        return done.stdout
+
+    def active(self) -> bool:
+        """Whether the controller of this host is in charge: the first that answers is."""
+        # Some releases end with an error where one of several controllers does not answer, and tell all the same.
+        lines = self._run("scontrol", "ping", check=False).splitlines()
+        for line in lines:
+            found = _PING.match(line)
+            if found and found[2] == "UP":
+                return found[1].partition(".")[0] == self._controller
+        raise SlurmError("no slurmctld answers (scontrol ping)")
+
+    def nodes(self) -> dict[str, Node]:
+        """All nodes of the configuration that slurmctld has."""
+        nodes = {}
+        for line in self._run("scontrol", "--all", "--oneliner", "show", "nodes", self._nodes).splitlines():
+            found = _NODE.match(line)
+            if found:
+                reason = _REASON.search(line)
+                states = frozenset(word.rstrip("*~#%!$@^-") for word in found[2].split("+"))
+                nodes[found[1]] = Node(found[1], states, reason[1] if reason else "")
+        if not nodes:
+            raise SlurmError(f"scontrol show nodes {self._nodes[:80]} tells of no node")
+        return nodes
+
+    def update(self, nodes: Iterable[str], state: str, reason: str = "") -> None:
+        """Set the state of many nodes in as few requests as a command line allows."""
+        extra = [f"reason={reason}"] if reason else []
+        for names in _batches(nodes):
+            self._run("scontrol", "update", f"nodename={fold(names)}", f"state={state}", *extra)
+
+    def explain(self, job: str, text: str) -> None:
+        """Write beside a job why it waits; squeue --Format=AdminComment shows it."""
+        self._run("scontrol", "update", f"jobid={job}", f"admincomment={text}")
+
+    def jobs(self, jobs: Iterable[str]) -> Mapping[str, tuple[str, str]]:
+        """Account and user of jobs that are there yet."""
+        wanted = [job for job in jobs if job.isdigit()]
+        if not wanted:
+            return {}
+        out = self._run("squeue", "--noheader", "--states=all", "--format=%A|%a|%u")
+        found = dict[str, tuple[str, str]]()
+        for line in out.splitlines():
+            job, _bar, rest = line.partition("|")
+            account, _bar, user = rest.partition("|")
+            found[job.strip()] = (account, user)
+        return {job: found[job] for job in wanted if job in found}
+
+
+def _batches(nodes: Iterable[str]) -> Iterable[Sequence[str]]:
+    """Lists that fit on a command line, however badly they fold."""
+    batch: list[str] = []
+    size = 0
+    for name in nodes:
+        if size + len(name) + 1 > _ARGUMENT:
+            yield batch
+            batch, size = [], 0
+        batch.append(name)
+        size += len(name) + 1
+    if batch:
+        yield batch
