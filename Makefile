@@ -41,13 +41,13 @@ demo-down: setup ## remove the demo's cluster
 	tests/demo/demo down
 
 test: setup ## everything that must pass before a merge
-	$(PYTHON) tests/run.py $(GATES) unit discovery $(TEST)
+	$(PYTHON) tests/run.py $(GATES) unit discovery elastic $(TEST)
 
 test-fast: setup-newest ## what needs no containers
 	$(PYTHON) tests/run.py $(GATES) unit unit-newest
 
 test-matrix: setup-newest ## every scenario on every release
-	HPCOPS_MATRIX=1 $(PYTHON) tests/run.py $(GATES) unit unit-newest discovery $(MATRIX) second-run
+	HPCOPS_MATRIX=1 $(PYTHON) tests/run.py $(GATES) unit unit-newest discovery elastic $(MATRIX) second-run
 
 molecule: setup ## one scenario: make molecule ROLE=munge [DISTRO=forky] [STRATEGY=linear]
 	$(PYTHON) tests/run.py $(or $(ROLE),$(error which scenario? make molecule ROLE=munge))@$(DISTRO)$(if $(STRATEGY),+$(STRATEGY))

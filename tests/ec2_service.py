@@ -176,7 +176,11 @@ class _Proxy(BaseHTTPRequestHandler):
             token = form.get("ClientToken", "")
             if token in service.tokens:
                 former, status, answer = service.tokens[token]
-                return (status, answer) if former == asked.form else (400, Fault("", code="IdempotentParameterMismatch").body())
+                return (
+                    (status, answer)
+                    if former == asked.form
+                    else (400, Fault("", code="IdempotentParameterMismatch").body())
+                )
             least, most = int(form["MinCount"]), int(form["MaxCount"])
             if service.bucket and not service.bucket.take((asked.account, asked.region), most):
                 return 503, Fault("", code="RequestLimitExceeded", message="Request limit exceeded.").body()
@@ -188,7 +192,9 @@ class _Proxy(BaseHTTPRequestHandler):
             count = min(most, there)
             if where in service.capacity:
                 service.capacity[where] -= count
-            status, answer = self._forward(urllib.parse.urlencode({**form, "MinCount": count, "MaxCount": count}).encode())
+            status, answer = self._forward(
+                urllib.parse.urlencode({**form, "MinCount": count, "MaxCount": count}).encode()
+            )
             if token:
                 service.tokens[token] = (asked.form, status, answer)
             return status, answer

@@ -40,7 +40,16 @@ SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+l
 GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "ruff": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
     "yamllint": (("yamllint", "--strict", "."),),
-    "mypy": (("mypy", "plugins", "tests", "molecule", "roles/os_base/files/hpcops_backup"),),
+    "mypy": (
+        (
+            "mypy",
+            "plugins",
+            "tests",
+            "molecule",
+            "roles/os_base/files/hpcops_backup",
+            "roles/slurm_elastic/files/hpcops_elastic",
+        ),
+    ),
     "ansible-lint": (("tests/lint",),),
     "sanity": (("tests/sanity",),),
     "changelog": (("antsibull-changelog", "lint"),),
@@ -51,6 +60,18 @@ GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "discovery": (
         ("tests/discovery/run",),
         (sys.executable, "-m", "pytest", "--quiet", "tests/integration"),
+    ),
+    "elastic": (
+        (
+            sys.executable,
+            "-m",
+            "pytest",
+            "-c",
+            "tests/elastic/pytest.ini",
+            "--numprocesses=2",
+            "--quiet",
+            "tests/elastic",
+        ),
     ),
     "second-run": ((sys.executable, "tests/bench/bench_second_run.py"),),
 }

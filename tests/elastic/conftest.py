@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Ec2, ec2_service
 from hpcops_elastic import asking
 from hpcops_elastic.aws import Cloud, Instance
@@ -19,7 +20,6 @@ from hpcops_elastic.hosts import fold
 from hpcops_elastic.journal import Journal
 from hpcops_elastic.reconciling import Finding, Reconciler, node_of
 from hpcops_elastic.service import ALIVE, Service
-
 from model_of_slurm import OFF, RISING, SINKING, UP, ModelOfSlurm
 
 ONE, TWO = "111111111111", "222222222222"
@@ -118,13 +118,15 @@ class Cluster:
     def settle(self) -> None:
         """Let the service work until nothing is left to do."""
         self.work(
-            lambda: not any(
-                self.rows(table)
-                for table in (
-                    "wants WHERE state != 'launched'",
-                    "instances WHERE state = 'ending'",
-                    "launches WHERE state = 'sent'",
-                    "failures",
+            lambda: (
+                not any(
+                    self.rows(table)
+                    for table in (
+                        "wants WHERE state != 'launched'",
+                        "instances WHERE state = 'ending'",
+                        "launches WHERE state = 'sent'",
+                        "failures",
+                    )
                 )
             )
         )

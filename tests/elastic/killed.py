@@ -16,9 +16,7 @@ from hpcops_elastic.hosts import fold
 from hpcops_elastic.journal import Journal
 from hpcops_elastic.reconciling import Reconciler
 from hpcops_elastic.service import ALIVE, Service
-
 from model_of_slurm import ModelOfSlurm
-
 
 # Once for all processes, which are forked from the one that has imported this.
 for service in ("ec2", "sts"):

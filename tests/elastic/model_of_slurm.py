@@ -86,13 +86,17 @@ class ModelOfSlurm:
     def power(self, power: str) -> list[str]:
         """Nodes in this state of power."""
         with self._connection() as connection:
-            return [name for (name,) in connection.execute("SELECT name FROM nodes WHERE power = ? ORDER BY name", (power,))]
+            return [
+                name for (name,) in connection.execute("SELECT name FROM nodes WHERE power = ? ORDER BY name", (power,))
+            ]
 
     def move(self, names: Iterable[str], power: str) -> None:
         """Set their state of power; one that is powered down has nothing left of why it was down."""
         more = ", down = 0" if power == OFF else ""
         with self._connection() as connection:
-            connection.executemany(f"UPDATE nodes SET power = ?{more} WHERE name = ?", [(power, name) for name in names])
+            connection.executemany(
+                f"UPDATE nodes SET power = ?{more} WHERE name = ?", [(power, name) for name in names]
+            )
 
     def usable(self) -> list[str]:
         """Nodes that Slurm may resume for a job."""

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2, Fault
+from conftest import Cluster
 from hpcops_elastic.hosts import fold
 from hpcops_elastic.reconciling import node_of
-
-from conftest import Cluster
 from killed import act
 from model_of_slurm import OFF, RISING, SINKING, UP
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.hpcops.cluster.tests.ec2_service import Bucket, Ec2, Fault
-from hpcops_elastic.reconciling import node_of
 
+from ansible_collections.hpcops.cluster.tests.ec2_service import Bucket, Ec2, Fault
 from conftest import BIG, FRANKFURT, IMAGE, ONE, SMALL, TWO, VIRGINIA, Cluster, subnets
+from hpcops_elastic import asking
+from hpcops_elastic.asking import jobs_of
+from hpcops_elastic.reconciling import node_of
 
 
 def names(first: int, last: int) -> list[str]:
@@ -26,7 +28,11 @@ def test_tags_and_token_are_part_of_the_request(cluster: Cluster) -> None:
     cluster.resume(names(1, 2))
     cluster.settle()
     form = cluster.calls()[0]
-    tags = {value: form[key.replace(".Key", ".Value")] for key, value in form.items() if ".Tag." in key and key.endswith(".Key")}
+    tags = {
+        value: form[key.replace(".Key", ".Value")]
+        for key, value in form.items()
+        if ".Tag." in key and key.endswith(".Key")
+    }
     assert tags["hpcops:cluster"] == "alpha"
     assert tags["hpcops:nodes"] == "cpu-[1-2]"
     assert tags["hpcops:launch"] == form["ClientToken"]
@@ -73,7 +79,9 @@ def test_a_job_that_takes_all_or_none_is_never_launched_in_part(make_cluster, ec
 
 
 def test_nodes_that_cannot_be_had_go_back_with_the_words_of_the_api(cluster: Cluster, ec2: Ec2) -> None:
-    ec2.faults.append(Fault("RunInstances", code="InsufficientInstanceCapacity", status=500, message="We do not have enough."))
+    ec2.faults.append(
+        Fault("RunInstances", code="InsufficientInstanceCapacity", status=500, message="We do not have enough.")
+    )
     cluster.resume(names(1, 5))
     cluster.settle()
     assert cluster.alive() == []
@@ -240,8 +248,6 @@ def test_node_names_that_fold_badly_are_named_by_more_tags(cluster: Cluster) -> 
 
 
 def test_resume_refuses_at_once_where_the_service_is_not_at_work(cluster: Cluster) -> None:
-    from hpcops_elastic import asking
-
     cluster.clock.ahead += 3600
     with pytest.raises(asking.ServiceSilentError, match=r"hpcops-elastic\.service shows no sign of life"):
         asking.resume(cluster.config, cluster.journal, "cpu-1", {})
@@ -249,9 +255,10 @@ def test_resume_refuses_at_once_where_the_service_is_not_at_work(cluster: Cluste
 
 
 def test_both_forms_of_the_resume_file_are_read() -> None:
-    from hpcops_elastic.asking import jobs_of
-
     old = {"jobs": [{"job_id": 1, "nodes": "c[1-2]"}], "all_nodes": "c[1-2]"}
-    new = {"jobs": [{"job_id": 2, "nodes_alloc": "c[1-4]", "nodes_resume": "c[3-4]", "partition": "p"}], "all_nodes_resume": "c[3-4]"}
+    new = {
+        "jobs": [{"job_id": 2, "nodes_alloc": "c[1-4]", "nodes_resume": "c[3-4]", "partition": "p"}],
+        "all_nodes_resume": "c[3-4]",
+    }
     assert list(jobs_of(old)) == [("1", ["c1", "c2"], 2)]
     assert list(jobs_of(new)) == [("2", ["c3", "c4"], 4)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 
 import pytest
+
 from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2, Fault
+from conftest import BIG, FRANKFURT, IMAGE, ONE, Cluster, subnets
 from hpcops_elastic import asking
-from hpcops_elastic.aws import RefusedError
+from hpcops_elastic.aws import Instance, RefusedError
 from hpcops_elastic.errors import SlurmError
 from hpcops_elastic.reconciling import node_of
-
-from conftest import BIG, FRANKFURT, IMAGE, ONE, Cluster, subnets
+from hpcops_elastic.reports import costs
 from model_of_slurm import OFF, RISING, UP
 
 MakeCluster = Callable[..., Cluster]
@@ -188,7 +190,9 @@ def test_a_dry_run_tells_and_writes_nothing(cluster: Cluster) -> None:
 
 def test_a_backup_controller_goes_on_with_the_tags_alone(cluster: Cluster, make_cluster: MakeCluster, ec2: Ec2) -> None:
     wanted = running(cluster, 12)
-    backup = Cluster(ec2, cluster.config.model_copy(update={"journal": cluster.config.journal.with_name("other")}), cluster.slurm)
+    backup = Cluster(
+        ec2, cluster.config.model_copy(update={"journal": cluster.config.journal.with_name("other")}), cluster.slurm
+    )
     assert backup.reconcile_twice() == []
     assert sorted(row["node"] for row in backup.rows("wants WHERE state = 'launched'")) == sorted(wanted)
     backup.suspend(wanted[:6])
@@ -198,7 +202,9 @@ def test_a_backup_controller_goes_on_with_the_tags_alone(cluster: Cluster, make_
 
 def test_a_node_suspended_by_a_backup_that_does_not_know_its_instance_ends_it(cluster: Cluster, ec2: Ec2) -> None:
     wanted = running(cluster, 2)
-    backup = Cluster(ec2, cluster.config.model_copy(update={"journal": cluster.config.journal.with_name("other")}), cluster.slurm)
+    backup = Cluster(
+        ec2, cluster.config.model_copy(update={"journal": cluster.config.journal.with_name("other")}), cluster.slurm
+    )
     backup.pass_time(2)  # moto's times are whole seconds
     backup.suspend(wanted)
     backup.work(lambda: backup.alive() == [])
@@ -225,10 +231,9 @@ def test_an_instance_that_hangs_in_pending_is_ended_and_its_node_given_back(clus
     running(cluster, 2)
     everything = cluster.cloud.instances
 
-    def pending(account: str, region: str, only=()):  # type: ignore[no-untyped-def]
-        import dataclasses
-
-        return [dataclasses.replace(each, state="pending") if node_of(each) == "cpu-2" else each for each in everything(account, region, only)]
+    def pending(account: str, region: str, only: Iterable[str] = ()) -> list[Instance]:
+        found = everything(account, region, only)
+        return [dataclasses.replace(each, state="pending") if node_of(each) == "cpu-2" else each for each in found]
 
     cluster.cloud.instances = pending  # type: ignore[method-assign]
     cluster.pass_time(cluster.config.timing.pending + 1)
@@ -276,8 +281,6 @@ def test_tags_that_someone_took_away_are_given_back_and_the_instance_lives(clust
 
 
 def test_costs_are_told_by_day_job_and_account(cluster: Cluster) -> None:
-    from hpcops_elastic.reports import costs
-
     running(cluster, 2)
     begun = cluster.rows("instances")[0]["started"]
     cluster.pass_time(3600)

@@ -160,7 +160,9 @@ class Reconciler:
     def _nodes(self, nodes: Mapping[str, Node], begun: float) -> Iterable[Finding]:
         have = {row["node"] for row in self._journal.rows("SELECT node FROM instances WHERE state = 'running'")}
         wants = self._journal.rows("SELECT node, state, asked FROM wants")
-        known = {row["node"] for row in wants} | {row["node"] for row in self._journal.rows("SELECT node FROM failures")}
+        known = {row["node"] for row in wants} | {
+            row["node"] for row in self._journal.rows("SELECT node FROM failures")
+        }
         for node in nodes.values():
             if node.name in self._group_of and node.name not in known and not node.off and not node.leaving:
                 yield Finding("lost", node.name, f"{node.name} is on, and nobody knows an instance of it", False)
