@@ -167,8 +167,8 @@ class Reconciler:
             if node.name in self._group_of and node.name not in known and not node.off and not node.leaving:
                 yield Finding("lost", node.name, f"{node.name} is on, and nobody knows an instance of it", False)
         for row in wants:
-            node = nodes.get(row["node"])
-            if node is None or node.off:
+            wanted = nodes.get(row["node"])
+            if wanted is None or wanted.off:
                 if row["asked"] < begun:
                     yield Finding("unwanted", row["node"], f"{row['node']} is off in Slurm, and wanted here", False)
             elif row["state"] == "launched" and row["node"] not in have:
