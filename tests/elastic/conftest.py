@@ -17,9 +17,9 @@ from hpcops_elastic import asking
 from hpcops_elastic.aws import Cloud, Instance
 from hpcops_elastic.config import Config
 from hpcops_elastic.hosts import fold
-from hpcops_elastic.journal import Journal
+from hpcops_elastic.journal import ALIVE, Journal
 from hpcops_elastic.reconciling import Finding, Reconciler, node_of
-from hpcops_elastic.service import ALIVE, Service
+from hpcops_elastic.service import Service
 from model_of_slurm import OFF, RISING, SINKING, UP, ModelOfSlurm
 
 ONE, TWO = "111111111111", "222222222222"

@@ -13,9 +13,9 @@ from hpcops_elastic.aws import Cloud
 from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import fold
-from hpcops_elastic.journal import Journal
+from hpcops_elastic.journal import ALIVE, Journal
 from hpcops_elastic.reconciling import Reconciler
-from hpcops_elastic.service import ALIVE, Service
+from hpcops_elastic.service import Service
 from model_of_slurm import ModelOfSlurm
 
 # Once for all processes, which are forked from the one that has imported this.

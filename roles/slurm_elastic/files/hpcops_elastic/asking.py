@@ -14,7 +14,7 @@ from typing import Any
 from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import expand, fold
-from hpcops_elastic.journal import Journal
+from hpcops_elastic.journal import ALIVE, Journal
 from hpcops_elastic.pools import count_boot_failures
 from hpcops_elastic.slurm import OURS, Slurm
 from hpcops_elastic.verdicts import Kind
@@ -52,7 +52,7 @@ def resume(config: Config, journal: Journal, nodes: str, resume_file: Mapping[st
     Raises ElasticError where the service is not at work: nothing would come of it.
     """
     names, group_of = expand(nodes), config.group_of()
-    silent = journal.clock() - float(journal.setting("alive", "0"))
+    silent = journal.clock() - float(journal.setting(ALIVE, "0"))
     if silent > config.timing.service_timeout:
         raise ServiceSilentError(
             "service: hpcops-elastic.service shows no sign of life on this controller; look at its journal and start it"

@@ -92,22 +92,19 @@ class Cloud:
 
     def instances(self, account: str, region: str, only: Iterable[str] = ()) -> list[Instance]:
         """This cluster's instances, or those of them with these ids, in every state that EC2 still tells of."""
-        ours = {"Name": f"tag:{CLUSTER}", "Values": [self._config.cluster]}
-        wanted = list(only)
-        found = []
-        for start in range(0, max(len(wanted), 1), _VALUES):
-            some = wanted[start : start + _VALUES]
-            filters = [ours, *([{"Name": "instance-id", "Values": some}] if some else [])]
-            for page in self._pages(account, region, "describe_instances", Filters=filters, MaxResults=1000):
-                found += [_instance(each) for group in page["Reservations"] for each in group["Instances"]]
-        return found
+        ours = [{"Name": f"tag:{CLUSTER}", "Values": [self._config.cluster]}]
+        return self._described(account, region, ours, list(only))
 
     def untagged(self, account: str, region: str, only: Sequence[str]) -> list[Instance]:
         """Instances by their ids, whatever their tags are; those that EC2 does not know are not there."""
+        return self._described(account, region, [], list(only))
+
+    def _described(self, account: str, region: str, filters: list[dict[str, Any]], ids: list[str]) -> list[Instance]:
         found = []
-        for start in range(0, len(only), _VALUES):
-            filters = [{"Name": "instance-id", "Values": list(only[start : start + _VALUES])}]
-            for page in self._pages(account, region, "describe_instances", Filters=filters, MaxResults=1000):
+        for start in range(0, max(len(ids), 1), _VALUES):
+            some = ids[start : start + _VALUES]
+            by_id = [{"Name": "instance-id", "Values": some}] if some else []
+            for page in self._pages(account, region, "describe_instances", Filters=filters + by_id, MaxResults=1000):
                 found += [_instance(each) for group in page["Reservations"] for each in group["Instances"]]
         return found
 

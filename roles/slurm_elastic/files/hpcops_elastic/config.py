@@ -15,11 +15,10 @@ from hpcops_elastic.errors import ConfigError
 from hpcops_elastic.hosts import fold
 
 DEFAULT = Path("/etc/hpcops-elastic/config.yml")
-MAX_PRICE = 1e6
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Positive = Annotated[int, pydantic.Field(ge=1)]
-Price = Annotated[float, pydantic.Field(ge=0, le=MAX_PRICE)]
+Price = Annotated[float, pydantic.Field(ge=0, le=1e6)]
 
 
 class _Model(pydantic.BaseModel):

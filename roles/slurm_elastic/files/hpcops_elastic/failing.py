@@ -13,13 +13,11 @@ from hpcops_elastic.errors import SlurmError
 from hpcops_elastic.hosts import fold
 from hpcops_elastic.journal import Journal
 from hpcops_elastic.pools import blocked
-from hpcops_elastic.slurm import OURS, Node, Slurm
+from hpcops_elastic.slurm import NONE_OF, Node, Slurm
 
 LOG = logging.getLogger(__name__)
 _AGAIN = 10.0
 _LOOK = 15.0
-_NONE_OF = f"{OURS}none of "
-"""What the reasons of drains of whole groups begin with."""
 
 
 class Failer:
@@ -42,7 +40,7 @@ class Failer:
         for group in self._config.groups:
             why = blocked(group, avoided)
             until = "a person has looked" if why is None or why.until is None else _clock(why.until)
-            reasons[group.name] = f"{_NONE_OF}{group.name} until {until}: {why.reason}" if why else ""
+            reasons[group.name] = f"{NONE_OF}{group.name} until {until}: {why.reason}" if why else ""
         failures = self._journal.rows("SELECT * FROM failures WHERE tried < ?", now - _AGAIN)
         changed = {name: text for name, text in reasons.items() if self._journal.setting(f"drain:{name}") != text}
         if now - self._looked > _LOOK:  # those that have been powered down since
@@ -91,16 +89,12 @@ class Failer:
         wanted = self._config.group(group)
         mine = [nodes[name] for name in wanted.nodes if name in nodes] if wanted else []
         if reason:
-            names = [
-                node.name
-                for node in mine
-                if "POWERED_DOWN" in node.states and (not node.drained or node.reason.startswith(_NONE_OF))
-            ]
+            names = [node.name for node in mine if "POWERED_DOWN" in node.states and (not node.drained or node.kept)]
             if names:
                 self._slurm.update(names, "DRAIN", reason)
                 LOG.warning("kept from jobs: %s: %s", fold(names), reason)
         else:
-            names = [node.name for node in mine if node.drained and node.reason.startswith(_NONE_OF)]
+            names = [node.name for node in mine if node.kept]
             if names:
                 self._slurm.update(names, "RESUME")
                 LOG.info("free for jobs again: %s", fold(names))

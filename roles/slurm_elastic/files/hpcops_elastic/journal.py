@@ -7,7 +7,12 @@ wants       nodes that Slurm wants to run, from resume until suspend
 launches    requests to EC2, written before they are sent
 instances   what EC2 has started for this cluster, as far as this controller knows
 cooling     what is avoided for a while, or until a person has looked
+boots       how many instances of a pool in a row did not become nodes
 failures    nodes that have to be given back to Slurm, and why
+endings     suspended nodes whose instance this controller does not know
+jobs        whose the jobs were, for the costs
+counters    for the metrics
+settings    signs of life, and what is remembered besides
 doubts      differences that were seen once; only what is seen again is acted on
 """
 
@@ -25,6 +30,8 @@ from typing import Any
 
 from hpcops_elastic.errors import JournalError
 
+ALIVE = "alive"
+"""The setting with the service's last sign of life."""
 _SCHEMA = 1
 _TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -94,7 +101,7 @@ CREATE TABLE failures (
     tried REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE endings (node TEXT PRIMARY KEY, asked REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE doubts (subject TEXT PRIMARY KEY, since REAL NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE doubts (subject TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (job TEXT PRIMARY KEY, account TEXT NOT NULL, user TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters (name TEXT NOT NULL, label TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (name, label)) WITHOUT ROWID;
 """
@@ -335,9 +342,7 @@ class Journal:
 
     def sighted(self, begun: float) -> None:
         """EC2 was asked for everything, beginning then."""
-        with self.transaction():
-            self.change("DELETE FROM endings WHERE asked < ?", begun)
-            self.note("reached", begun)
+        self.change("DELETE FROM endings WHERE asked < ?", begun)
 
     def strays(self) -> int:
         """Nodes that were suspended here, and whose instances this journal does not know."""
@@ -417,10 +422,7 @@ class Journal:
         with self.transaction():
             known = {row["subject"]: row["since"] for row in self.rows("SELECT * FROM doubts")}
             self.change_all("DELETE FROM doubts WHERE subject = ?", [(each,) for each in known.keys() - present])
-            self.change_all("INSERT INTO doubts VALUES (?, ?, 1)", [(each, now) for each in present - known.keys()])
-            self.change_all(
-                "UPDATE doubts SET seen = seen + 1 WHERE subject = ?", [(each,) for each in present & known.keys()]
-            )
+            self.change_all("INSERT INTO doubts VALUES (?, ?)", [(each, now) for each in present - known.keys()])
         return {each for each in present & known.keys() if now - known[each] >= patience}
 
 

@@ -100,7 +100,7 @@ class Reconciler:
         nodes = self._slurm.nodes()
         try:
             with self._journal.transaction():
-                self._sync_wants(nodes, seen, begun)
+                self._sync_wants(nodes, seen)
                 self.take_over(seen, begun)
                 findings = [*self._instances(seen, retagged), *self._nodes(nodes, begun)]
                 findings = self._ripen(findings)
@@ -117,7 +117,7 @@ class Reconciler:
 
     # --- What Slurm wants --------------------------------------------------------------------------------------------
 
-    def _sync_wants(self, nodes: Mapping[str, Node], seen: Sight, begun: float) -> None:
+    def _sync_wants(self, nodes: Mapping[str, Node], seen: Sight) -> None:
         """Nodes that are on in Slurm are wanted, whoever was told so; a backup controller starts without a journal."""
         wants = {row["node"] for row in self._journal.rows("SELECT node FROM wants")}
         failing = {row["node"] for row in self._journal.rows("SELECT node FROM failures")}
@@ -235,10 +235,7 @@ class Reconciler:
     def _release(self, nodes: Mapping[str, Node]) -> None:
         """Drains of ours whose cause is over, left by a service that was killed, or by another controller's."""
         for group in self._config.groups:
-            drained = any(
-                name in nodes and nodes[name].drained and nodes[name].reason.startswith(f"{OURS}none of ")
-                for name in group.nodes
-            )
+            drained = any(name in nodes and nodes[name].kept for name in group.nodes)
             noted = self._journal.setting(f"drain:{group.name}")
             if drained and not noted:
                 self._journal.note(f"drain:{group.name}", "unknown")  # another than what should be: the service looks

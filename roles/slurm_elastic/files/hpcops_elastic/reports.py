@@ -15,7 +15,7 @@ from typing import Any
 from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import expand, fold
-from hpcops_elastic.journal import Journal
+from hpcops_elastic.journal import ALIVE, Journal
 from hpcops_elastic.launching import MOST, usage_of
 from hpcops_elastic.pools import blocked, chosen, obstacle, pools
 
@@ -62,7 +62,7 @@ def status(config: Config, journal: Journal) -> dict[str, Any]:
                 "blocked": why.reason if why else "",
             }
         )
-    alive = float(journal.setting("alive", "0"))
+    alive = float(journal.setting(ALIVE, "0"))
     return {
         "cluster": config.cluster,
         "service": {

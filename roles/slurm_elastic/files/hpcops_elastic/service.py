@@ -11,17 +11,14 @@ import threading
 
 from hpcops_elastic.aws import Cloud, RefusedError
 from hpcops_elastic.config import Config
-from hpcops_elastic.errors import SlurmError
 from hpcops_elastic.failing import Failer
-from hpcops_elastic.journal import Journal
+from hpcops_elastic.journal import ALIVE, Journal
 from hpcops_elastic.launching import Launcher
 from hpcops_elastic.reconciling import Reconciler
 from hpcops_elastic.slurm import Slurm
 from hpcops_elastic.terminating import Terminator
 
 LOG = logging.getLogger(__name__)
-ALIVE = "alive"
-"""The setting with the service's last sign of life."""
 _BEAT = 5.0
 _SOON, _IDLE = 0.1, 1.0
 _STRAYS = 10.0
@@ -68,5 +65,5 @@ class Service:
             self._looked = now
             try:
                 self._reconciler.take_over(self._reconciler.sight(), now)
-            except (RefusedError, SlurmError) as error:
+            except RefusedError as error:
                 LOG.warning("instances that this controller has not launched: %s", error)

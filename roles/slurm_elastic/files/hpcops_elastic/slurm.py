@@ -18,6 +18,8 @@ from hpcops_elastic.hosts import fold
 
 OURS = "elastic: "
 """What the reasons of our own drains begin with; those of people are left alone."""
+NONE_OF = f"{OURS}none of "
+"""What the reasons of drains of whole groups begin with."""
 _ARGUMENT = 100_000  # Linux takes no argument of more than 128 KiB
 _TIMEOUT = 30
 # Of the lines of scontrol show nodes: what is asked for stands at known places, other values are free text.
@@ -57,9 +59,9 @@ class Node:
         return "DRAIN" in self.states
 
     @property
-    def ours(self) -> bool:
-        """Whether the reason that it has is of this program."""
-        return self.reason.startswith(OURS)
+    def kept(self) -> bool:
+        """Whether this program has drained it, with its group."""
+        return self.drained and self.reason.startswith(NONE_OF)
 
 
 class Slurm:
