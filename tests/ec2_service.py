@@ -85,31 +85,34 @@ class Ec2:
     bucket: Bucket | None = None
     tokens: dict[str, tuple[dict[str, str], int, bytes]] = field(default_factory=dict)
     """Launches by their ClientToken, with their answers, which EC2 gives again."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What a request calls by one name, and moto by another: its own ids of subnets and images."""
     without_addresses: int = 0
     """So many descriptions that come next tell no address yet."""
     lock: Any = field(default_factory=threading.RLock)
     owners: dict[str, str] = field(default_factory=dict)
     """Accounts by the access keys of their assumed roles."""
-    clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    clients: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     session: Any = field(default_factory=botocore.session.Session)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def client(self, account: str, region: str) -> Any:
+    def client(self, account: str, region: str, service: str = "ec2") -> Any:
         """A client as this account's administrator."""
-        if (account, region) not in self.clients:
-            self.clients[account, region] = self._new_client(account, region)
-        return self.clients[account, region]
+        key = (account, region, service)
+        if key not in self.clients:
+            self.clients[key] = self._new_client(*key)
+        return self.clients[key]
 
-    def _new_client(self, account: str, region: str) -> Any:
+    def _new_client(self, account: str, region: str, service: str) -> Any:
         session = self.session
         session.set_credentials(*KEYS.values())
         sts = session.create_client("sts", region_name="us-east-1", endpoint_url=f"http://{self.behind}")
         keys = sts.assume_role(RoleArn=role(account), RoleSessionName="tests")["Credentials"]
         session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
-        return session.create_client("ec2", region_name=region, endpoint_url=f"http://{self.behind}")
+        return session.create_client(service, region_name=region, endpoint_url=f"http://{self.behind}")
 
     def launch(self, account: str, region: str, count: int = 1, **tags: str) -> list[str]:
         """Start instances with these tags; two underscores stand for a colon."""
@@ -137,6 +140,9 @@ class _Proxy(BaseHTTPRequestHandler):
         service = self.service
         body = self.rfile.read(int(self.headers["Content-Length"]))
         form = dict(urllib.parse.parse_qsl(body.decode()))
+        if "Action" not in form:  # another service than EC2
+            self._answer(*self._forward(body))
+            return
         scope = _SCOPE.search(self.headers.get("Authorization") or "")
         key, region = scope.groups() if scope else ("", "")
         asked = Asked(form["Action"], service.owners.get(key, ""), region, form)
@@ -161,6 +167,9 @@ class _Proxy(BaseHTTPRequestHandler):
         self._answer(status, answer, cut=fault is not None and fault.code == "CUT")
 
     def _forward(self, body: bytes) -> tuple[int, bytes]:
+        if self.service.names and b"Action=" in body:
+            pairs = [(key, self.service.names.get(text, text)) for key, text in urllib.parse.parse_qsl(body.decode())]
+            body = urllib.parse.urlencode(pairs).encode()
         headers = {name: value for name, value in self.headers.items() if name not in ("Connection", "Content-Length")}
         connection = http.client.HTTPConnection(self.service.behind)
         connection.request("POST", self.path, body, headers)
@@ -214,7 +223,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, cut: bool = False) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Type", "text/xml" if body.startswith(b"<") else "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))
         if cut:
             self.send_header("Connection", "close")
@@ -228,12 +237,12 @@ class _Proxy(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def ec2_service() -> Iterator[Ec2]:
-    """Run it until the end."""
+def ec2_service(address: str = "127.0.0.1", port: int = 0) -> Iterator[Ec2]:
+    """Run it until the end, at any port unless one is given."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
-    host, port = moto.get_host_and_port()
+    behind = "{}:{}".format(*moto.get_host_and_port())
 
     class Proxy(_Proxy):
         pass
@@ -243,8 +252,8 @@ def ec2_service() -> Iterator[Ec2]:
             if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed is none
                 super().handle_error(request, client_address)
 
-    server = Server(("127.0.0.1", 0), Proxy)
-    Proxy.service = Ec2(server.server_port, f"{host}:{port}")
+    server = Server((address, port), Proxy)
+    Proxy.service = Ec2(server.server_port, behind)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

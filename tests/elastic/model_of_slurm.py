@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hpcops_elastic.errors import SlurmError
-from hpcops_elastic.slurm import Node
+from hpcops_elastic.slurm import TIMED_OUT, Node
 
 OFF, RISING, UP, SINKING = "POWERED_DOWN", "POWERING_UP", "UP", "POWERING_DOWN"
 
@@ -97,6 +97,11 @@ class ModelOfSlurm:
             connection.executemany(
                 f"UPDATE nodes SET power = ?{more} WHERE name = ?", [(power, name) for name in names]
             )
+
+    def time_out(self, names: Iterable[str]) -> None:
+        """What Slurm does when nodes have not registered in time."""
+        self.move(names, OFF)
+        self.update(names, "DOWN", TIMED_OUT)
 
     def usable(self) -> list[str]:
         """Nodes that Slurm may resume for a job."""

@@ -258,6 +258,31 @@ def test_boots_that_fail_stop_their_pool_only(cluster: Cluster, ec2: Ec2) -> Non
     assert {each.subnet for each in cluster.alive()} == {second}
 
 
+def test_nodes_that_slurm_gave_up_are_usable_again(cluster: Cluster) -> None:
+    """Slurm leaves them down, and would never resume them."""
+    wanted = names(1, 3)
+    cluster.resume(wanted)
+    cluster.settle()
+    cluster.slurm.time_out(wanted)
+    asking.resume_failed(cluster.config, cluster.journal, "cpu-[1-2]")
+    cluster.settle()
+    assert set(wanted) & set(cluster.slurm.usable()) == {"cpu-1", "cpu-2"}
+    assert "did not become a node in time" in cluster.slurm.explained()["7"]
+    for _time in range(2):  # of the third nobody was told: first it is not wanted any more, then it is found down
+        cluster.reconcile_twice()
+        cluster.settle()
+    assert set(wanted) <= set(cluster.slurm.usable())
+    assert cluster.alive() == []
+
+
+def test_node_that_a_person_set_down_stays_so(cluster: Cluster) -> None:
+    cluster.slurm.update(["cpu-1"], "DOWN", "bad memory")
+    cluster.reconcile_twice()
+    cluster.settle()
+    assert cluster.slurm.nodes()["cpu-1"].reason == "bad memory"
+    assert "cpu-1" not in cluster.slurm.usable()
+
+
 def test_a_boot_that_succeeds_forgives_the_failures_before(cluster: Cluster) -> None:
     for _time in range(3):
         cluster.resume(names(1, 2))

@@ -39,6 +39,7 @@ ROLES = (
     "enroot",
     "storage",
     "os_hardening",
+    "slurm_elastic",
 )
 FACTS = {
     "os_family": "Debian",

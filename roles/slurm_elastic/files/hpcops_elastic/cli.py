@@ -20,6 +20,7 @@ from hpcops_elastic import asking
 from hpcops_elastic.config import DEFAULT, Config, load
 from hpcops_elastic.errors import ElasticError, JournalError
 from hpcops_elastic.journal import Journal
+from hpcops_elastic.logs import JsonFormatter
 
 PROGRAM = "slurm-elastic"
 
@@ -28,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status: 0, or 1 with a sentence on standard error."""
     resume_file = asking.read_resume_file()  # at once: it is there for some seconds only
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("botocore").setLevel(logging.ERROR)  # what it cannot do is told by the errors it raises
     os.umask(0o077)
     try:
         config = load(options.config)

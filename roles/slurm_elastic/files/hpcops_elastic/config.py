@@ -20,6 +20,8 @@ Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$
 Positive = Annotated[int, pydantic.Field(ge=1)]
 Price = Annotated[float, pydantic.Field(ge=0, le=1e6)]
 
+_USER_DATA = 16_000  # bytes that EC2 takes, less the names
+
 
 class _Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -91,6 +93,9 @@ class Group(_Model):
     tags: dict[str, str] = {}
     user_data: str = ""
     limits: Limits = Limits()
+    # What slurm.conf says of them, which is not this program's.
+    node: dict[str, object] = {}
+    partitions: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> list[str]:
@@ -126,6 +131,8 @@ class Config(_Model):
     instance_types: dict[str, InstanceType]
     limits: Limits = Limits()
     timing: Timing = Timing()
+    # Of groups that have none of their own. "@NODES@" in it becomes the names of the nodes that are launched together.
+    user_data: str = ""
     journal: Path = Path("/var/lib/hpcops-elastic/journal.sqlite")
     metrics: Path | None = None
     controller: str = ""
@@ -159,9 +166,12 @@ class Config(_Model):
             reserved = [key for key in group.tags if key.startswith(("hpcops:", "aws:"))]
             if reserved:
                 raise ValueError(f"groups: {group.name}: tags: {reserved[0]} is reserved")
-            if len(group.user_data) > 15_000:
-                raise ValueError(f"groups: {group.name}: user_data is longer than EC2's 16 KiB")
+            if len(self.user_data_of(group).encode()) > _USER_DATA:
+                raise ValueError(f"groups: {group.name}: its user data is longer than EC2's 16 KiB")
         return self
+
+    def user_data_of(self, group: Group) -> str:
+        return group.user_data or self.user_data
 
     def account(self, name: str) -> Account:
         return next(account for account in self.accounts if account.name == name)

@@ -59,19 +59,28 @@ class Failer:
             self._next = now + _AGAIN
 
     def _give_back(self, nodes: dict[str, Node]) -> None:
-        """Set them down, so that their jobs are queued again, then to be powered down; look again whether it came so."""
+        """Set them down, so that their jobs are queued again, then to be powered down; look again whether it came so.
+
+        One that Slurm has set down itself becomes usable again.
+        """
         by_reason: dict[str, list[str]] = {}
         jobs: dict[str, str] = {}
-        done = []
+        done, stranded = [], []
         for row in self._journal.rows("SELECT * FROM failures WHERE tried < ?", self._journal.clock() - _AGAIN):
             node = nodes.get(row["node"])
-            if node is None or node.leaving:
+            if node is not None and node.stranded:
+                stranded.append(node.name)
+            elif node is None or node.leaving:
                 done.append((row["node"],))
                 continue
-            by_reason.setdefault(row["reason"], []).append(row["node"])
+            else:
+                by_reason.setdefault(row["reason"], []).append(row["node"])
             if row["job"]:
                 jobs[row["job"]] = row["reason"]
         self._journal.change_all("DELETE FROM failures WHERE node = ?", done)
+        if stranded:
+            self._slurm.update(stranded, "RESUME")
+            LOG.warning("usable again: %s", fold(stranded))
         for reason, names in by_reason.items():
             self._slurm.update(names, "DOWN", reason)
             self._slurm.update(names, "POWER_DOWN")

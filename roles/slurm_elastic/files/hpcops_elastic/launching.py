@@ -293,8 +293,9 @@ def request_of(config: Config, pool: Pool, launch: Launch, whole: bool) -> dict[
     if group.market == "spot":
         spot = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": spot}
-    if group.user_data:
-        request["UserData"] = group.user_data.replace("@NODES@", nodes)
+    user_data = config.user_data_of(group)
+    if user_data:
+        request["UserData"] = user_data.replace("@NODES@", nodes)
     return request
 
 

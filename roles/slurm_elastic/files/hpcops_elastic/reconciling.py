@@ -164,6 +164,8 @@ class Reconciler:
             row["node"] for row in self._journal.rows("SELECT node FROM failures")
         }
         for node in nodes.values():
+            if node.stranded and node.name not in known:
+                yield Finding("stranded", node.name, f"{node.name} is off and down: {node.reason}", False)
             if node.name in self._group_of and node.name not in known and not node.off and not node.leaving:
                 yield Finding("lost", node.name, f"{node.name} is on, and nobody knows an instance of it", False)
         for row in wants:
@@ -197,6 +199,8 @@ class Reconciler:
                 self._journal.end([finding.subject], "nobody wants it")
             elif finding.what == "unwanted":
                 self._journal.unwant([finding.subject], "its node is off in Slurm")
+            elif finding.what == "stranded":
+                self._journal.give_up([finding.subject], f"{OURS}{Kind.BOOT}: {finding.text}")
             elif finding.what == "lost":
                 self._journal.give_up([finding.subject], f"{OURS}{Kind.LOST}: it has no instance any more")
 

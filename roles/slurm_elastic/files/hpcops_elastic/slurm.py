@@ -20,6 +20,8 @@ OURS = "elastic: "
 """What the reasons of our own drains begin with; those of people are left alone."""
 NONE_OF = f"{OURS}none of "
 """What the reasons of drains of whole groups begin with."""
+TIMED_OUT = "ResumeTimeout reached"
+"""Slurm's reason."""
 _ARGUMENT = 100_000  # Linux takes no argument of more than 128 KiB
 _TIMEOUT = 30
 # Of the lines of scontrol show nodes: what is asked for stands at known places, other values are free text.
@@ -53,6 +55,12 @@ class Node:
     @property
     def leaving(self) -> bool:
         return bool(self.states & {"POWER_DOWN", "POWERING_DOWN", "POWERED_DOWN"})
+
+    @property
+    def stranded(self) -> bool:
+        """Whether it is off, and Slurm would never resume it again: so Slurm leaves a node after ResumeTimeout."""
+        ours = self.reason.startswith((OURS, TIMED_OUT))
+        return ours and {"DOWN", "POWERED_DOWN"} <= self.states and (not self.drained or self.kept)
 
     @property
     def drained(self) -> bool:

@@ -112,7 +112,14 @@ _CODES: dict[str, Kind] = {
         Kind.DENIED,
     ),
     **dict.fromkeys(
-        ("Unsupported", "UnsupportedOperation", "UnsupportedInstanceType", "UnsupportedInstanceTypeOnHost"), Kind.WRONG
+        (
+            "Unsupported",
+            "UnsupportedOperation",
+            "UnsupportedInstanceType",
+            "UnsupportedInstanceTypeOnHost",
+            "NoSuchEntity",
+        ),
+        Kind.WRONG,
     ),
     **dict.fromkeys(
         (
