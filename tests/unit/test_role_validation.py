@@ -115,6 +115,23 @@ CONTROLLER: dict[str, Any] = {
     "slurmctld_nodes": [{"NodeName": "n"}],
 }
 
+PLACE: dict[str, Any] = {"account": "a", "region": "eu-west-1", "subnets": ["subnet-1"], "image": "ami-1"}
+GROUP: dict[str, Any] = {
+    "name": "cpu",
+    "prefix": "cpu-",
+    "count": 2,
+    "partitions": ["cloud"],
+    "node": {"CPUs": 2, "RealMemory": 1000},
+    "places": [PLACE],
+    "instance_types": ["c5.large"],
+}
+ELASTIC: dict[str, Any] = {
+    "slurm_controllers": ["ctl1"],
+    "slurm_elastic_accounts": [{"name": "a"}],
+    "slurm_elastic_groups": [GROUP],
+    "slurm_elastic_instance_types": {"c5.large": {"vcpus": 2}},
+}
+
 CASES = {
     "distribution of another family": Case(
         {}, "this host runs SLES", "Debian, RedHat", facts={"os_family": "Suse", "distribution": "SLES"}
@@ -506,6 +523,26 @@ CASES = {
         "slurmctld_accounting_hosts",
         "same order",
     ),
+    "no group of cloud nodes": Case(ELASTIC | {"slurm_elastic_groups": []}, "slurm_elastic_groups", "one group"),
+    "cloud nodes in an account that nobody knows": Case(
+        ELASTIC | {"slurm_elastic_groups": [GROUP | {"places": [PLACE | {"account": "b"}]}]},
+        "slurm_elastic_accounts",
+        "name the accounts b",
+    ),
+    "instance type that nobody knows": Case(
+        ELASTIC | {"slurm_elastic_groups": [GROUP | {"instance_types": ["c5.large", "m9.huge"]}]},
+        "slurm_elastic_instance_types",
+        "m9.huge",
+    ),
+    "groups of cloud nodes with one prefix": Case(
+        ELASTIC | {"slurm_elastic_groups": [GROUP, GROUP | {"name": "other"}]}, "slurm_elastic_groups", "cpu-*, cpu-*"
+    ),
+    "key of cloud nodes from nowhere": Case(
+        ELASTIC | {"slurm_elastic_key": "vault:x"}, "slurm_elastic_key", "secretsmanager:NAME"
+    ),
+    "address of EC2 that is none": Case(
+        ELASTIC | {"slurm_elastic_endpoint_url": "ec2.example.org"}, "slurm_elastic_endpoint_url", "ec2.example.org"
+    ),
     "cluster without nodes": Case(CONTROLLER | {"slurmctld_nodes": []}, "slurmctld_nodes", "is empty"),
     "targets of an API that tells nobody without a token": Case(
         {"prometheus_discovery_url": "https://api:8420"}, "prometheus_discovery_token", "scope read"
@@ -563,6 +600,7 @@ SOUND: dict[str, dict[str, Any]] = {
     "slurmdbd": {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b"]},
     "slurmctld": CONTROLLER,
     "slurmd": {"slurm_controllers": ["ctl1"]},
+    "slurm_elastic": ELASTIC | {"slurm_elastic_key": "ssm:/a/munge.key", "slurm_elastic_endpoint_url": "http://a:1"},
     "prometheus": {
         "prometheus_targets": [{"job": "node_exporter", "targets": ["a:9100", "[fd00::1]:9100"]}],
         "prometheus_alert_changes": {"SlurmNodeDown": {"for": "1h", "labels": {"a": "b"}}},

@@ -146,7 +146,7 @@ class Slurm:
         for line in out.splitlines():
             job, _bar, rest = line.partition("|")
             account, _bar, user = rest.partition("|")
-            found[job.strip()] = (account, user)
+            found[job.strip()] = ("" if account == "(null)" else account, user)
         return {job: found[job] for job in wanted if job in found}
 
 
