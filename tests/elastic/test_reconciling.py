@@ -214,8 +214,17 @@ def test_a_node_suspended_by_a_backup_that_does_not_know_its_instance_ends_it(cl
 def test_an_intent_that_died_with_another_controller_is_taken_over(cluster: Cluster) -> None:
     cluster.slurm.move(names(1, 3), RISING)
     cluster.reconcile()
+    assert cluster.rows("wants") == []  # Slurm may be about to tell, with the job
+    cluster.reconcile_twice()
     cluster.settle()
     assert sorted(node_of(each) for each in cluster.alive()) == names(1, 3)
+
+
+def test_job_of_a_node_that_was_taken_over_is_learned(cluster: Cluster) -> None:
+    cluster.slurm.move(["cpu-1"], RISING)
+    cluster.reconcile_twice()
+    cluster.resume(["cpu-1"])
+    assert [(row["node"], row["job"]) for row in cluster.rows("wants")] == [("cpu-1", "7")]
 
 
 def test_an_intent_that_slurm_has_forgotten_is_dropped(cluster: Cluster) -> None:

@@ -217,7 +217,7 @@ class Journal:
     # --- What Slurm wants --------------------------------------------------------------------------------------------
 
     def want(self, wanted: Iterable[tuple[str, str, str, bool]]) -> None:
-        """Nodes with their group, job, and whether it takes all or none. What is wanted already stays as it is."""
+        """Nodes with their group, job, and whether it takes all or none. What is wanted already stays as it is, but may get its job."""
         now = self.clock()
         with self.transaction():
             for node, group, job, whole in wanted:
@@ -225,7 +225,7 @@ class Journal:
                 self.change("DELETE FROM failures WHERE node = ?", node)
                 self.change(
                     "INSERT INTO wants (node, grp, job, whole, asked, state) VALUES (?, ?, ?, ?, ?, 'wanted') "
-                    "ON CONFLICT DO NOTHING",
+                    "ON CONFLICT DO UPDATE SET job = excluded.job, whole = excluded.whole WHERE wants.job = ''",
                     *(node, group, job, int(whole), now),
                 )
 

@@ -118,7 +118,7 @@ class Reconciler:
     # --- What Slurm wants --------------------------------------------------------------------------------------------
 
     def _sync_wants(self, nodes: Mapping[str, Node], seen: Sight) -> None:
-        """Nodes that are on in Slurm are wanted, whoever was told so; a backup controller starts without a journal."""
+        """Nodes that are on in Slurm and have an instance are wanted, whoever was told so; a backup controller has no journal."""
         wants = {row["node"] for row in self._journal.rows("SELECT node FROM wants")}
         failing = {row["node"] for row in self._journal.rows("SELECT node FROM failures")}
         with_instance = {node_of(instance) for _account, _region, instance in seen.values() if instance.state in ALIVE}
@@ -130,7 +130,7 @@ class Reconciler:
             if node.name in self._group_of
             and node.name not in wants
             and node.name not in failing
-            and (node.starting or node.name in with_instance)
+            and node.name in with_instance
         )
         self._journal.change_all(
             "UPDATE wants SET asked = ? WHERE node = ? AND state = 'wanted'",
@@ -166,7 +166,11 @@ class Reconciler:
         for node in nodes.values():
             if node.stranded and node.name not in known:
                 yield Finding("stranded", node.name, f"{node.name} is off and down: {node.reason}", False)
-            if node.name in self._group_of and node.name not in known and not node.off and not node.leaving:
+            if node.name not in self._group_of or node.name in known or node.off or node.leaving:
+                continue
+            if node.starting:  # mostly Slurm is about to tell; another controller may have been told, and be gone
+                yield Finding("untold", node.name, f"{node.name} powers up, and nobody was told here", False)
+            else:
                 yield Finding("lost", node.name, f"{node.name} is on, and nobody knows an instance of it", False)
         for row in wants:
             wanted = nodes.get(row["node"])
@@ -199,6 +203,8 @@ class Reconciler:
                 self._journal.end([finding.subject], "nobody wants it")
             elif finding.what == "unwanted":
                 self._journal.unwant([finding.subject], "its node is off in Slurm")
+            elif finding.what == "untold":
+                self._journal.want([(finding.subject, self._group_of[finding.subject], "", False)])
             elif finding.what == "stranded":
                 self._journal.give_up([finding.subject], f"{OURS}{Kind.BOOT}: {finding.text}")
             elif finding.what == "lost":

@@ -195,7 +195,7 @@ def metrics(config: Config, journal: Journal) -> str:
 
     def add(name: str, kind: str, text: str, values: Iterable[tuple[str, float]]) -> None:
         lines.extend((f"# HELP slurm_elastic_{name} {text}", f"# TYPE slurm_elastic_{name} {kind}"))
-        lines.extend(f"slurm_elastic_{name}{labels} {value:g}" for labels, value in values)
+        lines.extend(f"slurm_elastic_{name}{labels} {value:.15g}" for labels, value in values)
 
     groups = found["groups"]
     add("service_alive", "gauge", "Whether the service shows signs of life.", [("", float(found["service"]["alive"]))])

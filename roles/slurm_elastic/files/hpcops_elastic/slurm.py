@@ -133,7 +133,7 @@ class Slurm:
             self._run("scontrol", "update", f"nodename={fold(names)}", f"state={state}", *extra)
 
     def explain(self, job: str, text: str) -> None:
-        """Write beside a job why it waits; squeue --Format=AdminComment shows it."""
+        """Write beside a job why it waits; squeue --Format=admin_comment shows it."""
         self._run("scontrol", "update", f"jobid={job}", f"admincomment={text}")
 
     def jobs(self, jobs: Iterable[str]) -> Mapping[str, tuple[str, str]]:
