@@ -52,6 +52,10 @@ def port(host: Host) -> int:
 @pytest.fixture(scope="module")
 def ec2(host: Host, port: int) -> Iterator[Ec2]:
     """moto."""
+    # What another moto has said, and which credentials it gave, is worth nothing here.
+    host.check_output(
+        "scancel --user=slurm; systemctl stop hpcops-elastic && rm -f /var/lib/hpcops-elastic/journal.sqlite*"
+    )
     saved = dict(os.environ)
     os.environ.update({**KEYS, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null"})
     with ec2_service("0.0.0.0", port) as service:
@@ -60,7 +64,7 @@ def ec2(host: Host, port: int) -> Iterator[Ec2]:
             service.names[name] = min(each["SubnetId"] for each in subnets)
             service.client(account, region, "iam").create_instance_profile(InstanceProfileName="node")
         service.names["ami-plain"] = "ami-12c6146b"
-        host.check_output("systemctl restart hpcops-elastic")  # which may have credentials of another moto's
+        host.check_output("systemctl start hpcops-elastic")
         yield service
     os.environ.clear()
     os.environ.update(saved)
