@@ -98,7 +98,7 @@ class Cluster:
         asking.suspend(self.config, self.journal, fold(nodes))
         self.slurm.move(nodes, OFF)
 
-    def work(self, until: Callable[[], bool], seconds: float = 20.0) -> None:
+    def work(self, until: Callable[[], bool], seconds: float = 90.0) -> None:
         """Let the service work until it is so."""
         end = time.monotonic() + seconds
         while not until():

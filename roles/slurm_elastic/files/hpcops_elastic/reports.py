@@ -195,7 +195,7 @@ def metrics(config: Config, journal: Journal) -> str:
 
     def add(name: str, kind: str, text: str, values: Iterable[tuple[str, float]]) -> None:
         lines.extend((f"# HELP slurm_elastic_{name} {text}", f"# TYPE slurm_elastic_{name} {kind}"))
-        lines.extend(f"slurm_elastic_{name}{labels} {value:g}" for labels, value in values)
+        lines.extend(f"slurm_elastic_{name}{labels} {value!r}" for labels, value in values)
 
     groups = found["groups"]
     add("service_alive", "gauge", "Whether the service shows signs of life.", [("", float(found["service"]["alive"]))])
@@ -261,9 +261,12 @@ def write_metrics(config: Config, journal: Journal) -> None:
         return
     path = Path(config.metrics)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(metrics(config, journal), encoding="utf-8")
-    partial.chmod(0o644)
-    partial.replace(path)
+    try:
+        partial.write_text(metrics(config, journal), encoding="utf-8")
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as error:
+        raise ElasticError(f"metrics: {path} cannot be written: {error.strerror}") from error
 
 
 def _labels(**labels: str) -> str:

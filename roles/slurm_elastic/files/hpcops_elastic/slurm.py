@@ -20,11 +20,14 @@ OURS = "elastic: "
 """What the reasons of our own drains begin with; those of people are left alone."""
 NONE_OF = f"{OURS}none of "
 """What the reasons of drains of whole groups begin with."""
+_TIMED_OUT = "ResumeTimeout reached"  # slurmctld's own words
 _ARGUMENT = 100_000  # Linux takes no argument of more than 128 KiB
 _TIMEOUT = 30
-# Of the lines of scontrol show nodes: what is asked for stands at known places, other values are free text.
+# Of the lines of scontrol show nodes, with all that may stand after a reason: Comment and Extra are free text, too. Who gave the
+# reason and when stands after its first line, and always since Slurm notes that.
 _NODE = re.compile(r"^NodeName=(\S+) .*? State=(\S+) ", re.ASCII)
-_REASON = re.compile(r" Reason=(.*?)(?: \[\S+@\S+\])?(?: Comment=.*| Extra=.*)?$")
+_AFTER = re.compile(r" (?:Comment|Extra|InstanceId|InstanceType|ReservationName)=")
+_REASON = re.compile(r" Reason=(.*?)(?: \[[^\s@]+@[^\s\]]+\]|$)")
 _PING = re.compile(r"^Slurmctld\(\S+\) at (\S+) is (UP|DOWN)")
 
 
@@ -57,6 +60,12 @@ class Node:
     @property
     def drained(self) -> bool:
         return "DRAIN" in self.states
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is off and down, by slurmctld's or this program's doing; what a person has set down stays so."""
+        ended = {"POWERED_DOWN", "DOWN"} <= self.states and not self.states & {"POWERING_UP", "DRAIN"}
+        return ended and self.reason.startswith((OURS, _TIMED_OUT))
 
     @property
     def kept(self) -> bool:
@@ -111,7 +120,7 @@ class Slurm:
         for line in self._run("scontrol", "--all", "--oneliner", "show", "nodes", self._nodes).splitlines():
             found = _NODE.match(line)
             if found:
-                reason = _REASON.search(line)
+                reason = _REASON.search(_AFTER.split(line, maxsplit=1)[0])
                 states = frozenset(word.rstrip("*~#%!$@^-") for word in found[2].split("+"))
                 nodes[found[1]] = Node(found[1], states, reason[1] if reason else "")
         if not nodes:
@@ -124,9 +133,10 @@ class Slurm:
         for names in _batches(nodes):
             self._run("scontrol", "update", f"nodename={fold(names)}", f"state={state}", *extra)
 
-    def explain(self, job: str, text: str) -> None:
-        """Write beside a job why it waits; squeue --Format=AdminComment shows it."""
-        self._run("scontrol", "update", f"jobid={job}", f"admincomment={text}")
+    def explain(self, jobs: Iterable[str], text: str) -> None:
+        """Write beside jobs why they wait; squeue --Format=AdminComment shows it. One that has ended hinders no other."""
+        for some in _batches(jobs):
+            self._run("scontrol", "update", f"jobid={','.join(some)}", f"admincomment={text}")
 
     def jobs(self, jobs: Iterable[str]) -> Mapping[str, tuple[str, str]]:
         """Account and user of jobs that are there yet."""
@@ -142,11 +152,11 @@ class Slurm:
         return {job: found[job] for job in wanted if job in found}
 
 
-def _batches(nodes: Iterable[str]) -> Iterable[Sequence[str]]:
+def _batches(names: Iterable[str]) -> Iterable[Sequence[str]]:
     """Lists that fit on a command line, however badly they fold."""
     batch: list[str] = []
     size = 0
-    for name in nodes:
+    for name in names:
         if size + len(name) + 1 > _ARGUMENT:
             yield batch
             batch, size = [], 0
