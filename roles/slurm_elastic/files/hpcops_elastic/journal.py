@@ -34,6 +34,8 @@ ALIVE = "alive"
 """The setting with the service's last sign of life."""
 THERE = "state IN ('running', 'ending')"
 """Of instances: those that are not gone, by the index. There are many more of the others, which are kept for the costs."""
+PATIENCE = 10.0
+"""Seconds for another program's transaction."""
 _PURGE = 3600.0
 _SCHEMA = 1
 _TABLES = """
@@ -154,7 +156,7 @@ class Journal:
                     folder = path.parent.stat()
                     os.fchown(made, folder.st_uid, folder.st_gid)
                 os.close(made)
-            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")

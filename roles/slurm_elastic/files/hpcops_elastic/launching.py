@@ -149,7 +149,7 @@ class Launcher:
             where = (pool.place.account, pool.place.region)
             if pool.throttle_scope in avoided or where in self._waiting:
                 return
-            room, limit = self._room(group, pool)
+            room, limit = room_of(self._journal, self._config, pool)
             if room < (len(rows) if whole else 1):
                 if self._journal.rows("SELECT 1 FROM instances WHERE state = 'ending' LIMIT 1"):
                     return  # some are about to make room
@@ -197,20 +197,23 @@ class Launcher:
             self._buckets[account, region] = Buckets(self._config.account(account))
         return self._buckets[account, region]
 
-    def _room(self, group: Group, pool: Pool) -> tuple[int, str]:
-        """How many more of a pool's type the limits allow, and which one allows the fewest."""
-        known = self._config.instance_types[pool.type]
-        price = self._config.price(pool.type, group.market)
-        usage = usage_of(self._journal, self._config)
-        room, said = MOST * 1000, ""
-        for name, limits in ((group.name, group.limits), ("", self._config.limits)):
-            used = usage.get(name, (0, 0, 0.0))
-            for what, limit, taken, each in _measures(limits, used, known.vcpus, price):
-                left = int((limit - taken) / each + 1e-9) if each else room
-                if left < room:
-                    room = max(left, 0)
-                    said = f"{f'group {name}' if name else 'the cluster'} may have {limit:g} {what}, and {taken:g} are in use"
-        return room, said
+
+def room_of(journal: Journal, config: Config, pool: Pool) -> tuple[int, str]:
+    """How many more of a pool's type the limits allow, and which one allows the fewest."""
+    group, known = pool.group, config.instance_types[pool.type]
+    price = config.price(pool.type, group.market)
+    usage = usage_of(journal, config)
+    room, said = MOST * 1000, ""
+    for name, limits in ((group.name, group.limits), ("", config.limits)):
+        used = usage.get(name, (0, 0, 0.0))
+        for what, limit, taken, each in _measures(limits, used, known.vcpus, price):
+            left = int((limit - taken) / each + 1e-9) if each else room
+            if left < room:
+                room = max(left, 0)
+                said = (
+                    f"{f'group {name}' if name else 'the cluster'} may have {limit:g} {what}, and {taken:g} are in use"
+                )
+    return room, said
 
 
 def _measures(

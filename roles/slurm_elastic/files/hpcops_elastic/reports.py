@@ -16,8 +16,9 @@ from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import expand, fold
 from hpcops_elastic.journal import ALIVE, Journal
-from hpcops_elastic.launching import MOST, usage_of
+from hpcops_elastic.launching import MOST, room_of, usage_of
 from hpcops_elastic.pools import blocked, chosen, obstacle, pools
+from hpcops_elastic.verdicts import Kind
 
 
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
@@ -150,9 +151,13 @@ def plan(config: Config, journal: Journal, nodes: str) -> str:
                     (name, "-", candidate.where, "-", "-", f"avoided until {_until(why['until'])}: {why['said']}")
                 )
         if pool is not None:
-            price = len(names) * config.price(pool.type, group.market)
-            calls = -(-len(names) // MOST)
-            rows.append((name, fold(names), pool.where, str(calls), f"{price:.2f}", group.market))
+            room, limit = room_of(journal, config, pool)
+            fit, rest = names[:room], names[room:]
+            price = len(fit) * config.price(pool.type, group.market)
+            if fit:
+                rows.append((name, fold(fit), pool.where, str(-(-len(fit) // MOST)), f"{price:.2f}", group.market))
+            if rest:
+                rows.append((name, fold(rest), "-", "-", "-", f"{Kind.LIMIT}: {limit}"))
     return table(rows, ("GROUP", "NODES", "POOL", "CALLS", "PRICE/H", ""))
 
 
