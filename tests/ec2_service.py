@@ -57,7 +57,7 @@ class Asked:
 
 @dataclass
 class Bucket:
-    """What AWS allows of launches in an account's region: instances at once, and per second."""
+    """What AWS allows of launches in an account's region: instances or calls at once, and per second."""
 
     burst: float
     rate: float
@@ -83,6 +83,13 @@ class Ec2:
     capacity: dict[tuple[str, str], int] = field(default_factory=dict)
     """Instances that there still are, by subnet and type; of others there are enough."""
     bucket: Bucket | None = None
+    call_bucket: Bucket | None = None
+    answers: list[tuple[float, str, int]] = field(default_factory=list)
+    """When, of which action, and with which status."""
+    seconds_behind: float = 0
+    """What moto took."""
+    replayed: dict[tuple[tuple[str, str], ...], tuple[int, bytes]] | None = None
+    """Descriptions that lie ready, for who measures others than moto."""
     tokens: dict[str, tuple[dict[str, str], int, bytes]] = field(default_factory=dict)
     """Launches by their ClientToken, with their answers, which EC2 gives again."""
     names: dict[str, str] = field(default_factory=dict)
@@ -150,9 +157,9 @@ class _Proxy(BaseHTTPRequestHandler):
         time.sleep(service.delay)
         fault = self._fault(asked)
         if fault and fault.code not in ("CUT", "GARBLED", "LOST"):
-            self._answer(fault.status, fault.body())
+            self._answer(asked.action, fault.status, fault.body())
             return
-        status, answer = self._launch(asked) if asked.action == "RunInstances" else self._forward(body)
+        status, answer = self._launch(asked) if asked.action == "RunInstances" else self._told(asked, body)
         if asked.action.startswith("AssumeRole"):
             found = re.search(rb"<AccessKeyId>([^<]+)<", answer)
             if found:
@@ -164,18 +171,29 @@ class _Proxy(BaseHTTPRequestHandler):
         if asked.action == "DescribeInstances" and service.without_addresses > 0:
             service.without_addresses -= 1
             answer = re.sub(rb"<privateIpAddress>[^<]*</privateIpAddress>", b"", answer)
-        self._answer(status, answer, cut=fault is not None and fault.code == "CUT")
+        self._answer(asked.action, status, answer, cut=fault is not None and fault.code == "CUT")
+
+    def _told(self, asked: Asked, body: bytes) -> tuple[int, bytes]:
+        ready = self.service.replayed
+        if ready is None or asked.action != "DescribeInstances":
+            return self._forward(body)
+        key = ((asked.account, asked.region), *sorted(asked.form.items()))
+        if key not in ready:
+            ready[key] = self._forward(body)
+        return ready[key]
 
     def _forward(self, body: bytes) -> tuple[int, bytes]:
         if self.service.names and b"Action=" in body:
             pairs = [(key, self.service.names.get(text, text)) for key, text in urllib.parse.parse_qsl(body.decode())]
             body = urllib.parse.urlencode(pairs).encode()
         headers = {name: value for name, value in self.headers.items() if name not in ("Connection", "Content-Length")}
+        begun = time.monotonic()
         connection = http.client.HTTPConnection(self.service.behind)
         connection.request("POST", self.path, body, headers)
         response = connection.getresponse()
         answer = response.read()
         connection.close()
+        self.service.seconds_behind += time.monotonic() - begun
         return response.status, answer
 
     def _launch(self, asked: Asked) -> tuple[int, bytes]:
@@ -191,7 +209,10 @@ class _Proxy(BaseHTTPRequestHandler):
                     else (400, Fault("", code="IdempotentParameterMismatch").body())
                 )
             least, most = int(form["MinCount"]), int(form["MaxCount"])
-            if service.bucket and not service.bucket.take((asked.account, asked.region), most):
+            who = (asked.account, asked.region)
+            if service.call_bucket and not service.call_bucket.take(who, 1):
+                return 503, Fault("", code="RequestLimitExceeded", message="Request limit exceeded.").body()
+            if service.bucket and not service.bucket.take(who, most):
                 return 503, Fault("", code="RequestLimitExceeded", message="Request limit exceeded.").body()
             where = (form.get("SubnetId", ""), form.get("InstanceType", ""))
             there = service.capacity.get(where, most)
@@ -221,7 +242,8 @@ class _Proxy(BaseHTTPRequestHandler):
                 return fault
         return None
 
-    def _answer(self, status: int, body: bytes, cut: bool = False) -> None:
+    def _answer(self, action: str, status: int, body: bytes, cut: bool = False) -> None:
+        self.service.answers.append((time.monotonic(), action, status))
         self.send_response(status)
         self.send_header("Content-Type", "text/xml" if body.startswith(b"<") else "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))

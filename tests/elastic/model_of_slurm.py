@@ -70,9 +70,9 @@ class ModelOfSlurm:
                 f"UPDATE nodes SET {change} WHERE name = :name", [{"name": name, "reason": reason} for name in nodes]
             )
 
-    def explain(self, job: str, text: str) -> None:
+    def explain(self, jobs: Iterable[str], text: str) -> None:
         with self._connection() as connection:
-            connection.execute("INSERT INTO explained VALUES (?, ?)", (job, text))
+            connection.executemany("INSERT INTO explained VALUES (?, ?)", [(job, text) for job in jobs])
 
     def jobs(self, jobs: Iterable[str]) -> Mapping[str, tuple[str, str]]:
         return {job: ("research", "alice") for job in jobs if job.isdigit()}

@@ -188,6 +188,8 @@ def test_a_launch_whose_answer_is_lost_is_sent_again_and_done_once(cluster: Clus
 def test_an_error_inside_a_200_answer_is_no_launch(cluster: Cluster, ec2: Ec2) -> None:
     ec2.faults.append(Fault("RunInstances", code="RequestLimitExceeded", status=200, left=1))
     cluster.resume(names(1, 20))
+    cluster.work(lambda: bool(cluster.rows("counters WHERE label LIKE '%|throttled'")))
+    cluster.restart()  # its buckets are full again
     cluster.settle()
     assert len(cluster.alive()) == 20
     assert cluster.slurm.nodes()["cpu-1"].reason == ""

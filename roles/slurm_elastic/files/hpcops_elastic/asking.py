@@ -26,6 +26,14 @@ class ServiceSilentError(ElasticError):
     """Nobody would act on what is written."""
 
 
+class UnknownNodesError(ElasticError):
+    """The configuration has no such nodes."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.nodes = fold(names)
+        super().__init__(f"configuration: no group has {self.nodes}; the others are on their way")
+
+
 def jobs_of(resume_file: Mapping[str, Any]) -> Iterator[tuple[str, list[str], int]]:
     """Jobs of a resume file: number, nodes to resume, and how many it has in all. Before 23.02 nodes were called otherwise."""
     for job in resume_file.get("jobs") or ():
@@ -49,7 +57,8 @@ def read_resume_file() -> Mapping[str, Any]:
 def resume(config: Config, journal: Journal, nodes: str, resume_file: Mapping[str, Any]) -> str:
     """Want these nodes, each for its job.
 
-    Raises ElasticError where the service is not at work: nothing would come of it.
+    Raises ServiceSilentError where the service is not at work: nothing would come of it. Raises UnknownNodesError where some are
+    of no group.
     """
     names, group_of = expand(nodes), config.group_of()
     silent = journal.clock() - float(journal.setting(ALIVE, "0"))
@@ -68,7 +77,7 @@ def resume(config: Config, journal: Journal, nodes: str, resume_file: Mapping[st
             wanted.append((name, group_of[name], job, whole))
     journal.want(wanted)
     if unknown:
-        raise ElasticError(f"no group of the configuration has {fold(unknown)}; the others are on their way")
+        raise UnknownNodesError(unknown)
     return f"wanted: {nodes}"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hpcops_elastic import asking
 from hpcops_elastic.config import DEFAULT, Config, load
-from hpcops_elastic.errors import ElasticError, JournalError
+from hpcops_elastic.errors import ElasticError, JournalError, SlurmError
 from hpcops_elastic.journal import Journal
 from hpcops_elastic.logs import JsonFormatter
 
@@ -88,7 +88,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _day(text: str) -> float:
-    return datetime.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=datetime.UTC).timestamp()
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=datetime.UTC).timestamp()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no day such as 2026-01-31") from error
 
 
 def _journal(config: Config) -> Journal:
@@ -100,8 +103,12 @@ def _resume(config: Config, options: argparse.Namespace, resume_file: object = N
     try:
         given = resume_file if isinstance(resume_file, dict) else {}
         return asking.resume(config, _journal(config), options.nodes, given)
-    except (asking.ServiceSilentError, JournalError) as error:
-        asking.give_back(config, options.nodes, str(error))
+    except (asking.ServiceSilentError, asking.UnknownNodesError, JournalError) as error:
+        lost = error.nodes if isinstance(error, asking.UnknownNodesError) else options.nodes
+        try:
+            asking.give_back(config, lost, str(error))
+        except SlurmError as refused:
+            raise ElasticError(f"{error}; and Slurm cannot be told: {refused}") from error
         raise
 
 
@@ -144,7 +151,7 @@ def _reconcile(config: Config, options: argparse.Namespace) -> str:
     try:
         findings = Reconciler(config, journal, Cloud(config), Slurm(config)).step(options.dry_run)
     finally:
-        if not options.dry_run:
+        if not options.dry_run:  # that it fails is something to see, too
             write_metrics(config, journal)
     return "\n".join(f"{'now' if each.ripe else 'seen'}  {each.what}: {each.text}" for each in findings)
 

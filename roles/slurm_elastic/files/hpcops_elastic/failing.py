@@ -50,55 +50,63 @@ class Failer:
             return
         try:
             nodes = self._slurm.nodes()
-            for name, reason in changed.items():
-                self._keep(name, reason, nodes)
-                self._journal.note(f"drain:{name}", reason)
-            self._give_back(nodes)
         except SlurmError as error:
-            LOG.warning("nodes to give back: %s", error)
-            self._next = now + _AGAIN
+            self._later("nodes to give back", error)
+            return
+        for name, reason in changed.items():
+            try:
+                self._keep(name, reason, nodes)
+            except SlurmError as error:
+                self._later(f"group {name}", error)
+            else:
+                self._journal.note(f"drain:{name}", reason)
+        self._give_back(nodes)
+
+    def _later(self, what: str, error: SlurmError) -> None:
+        """What Slurm refuses is tried again, and keeps nothing else."""
+        LOG.warning("%s: %s", what, error)
+        self._next = self._journal.clock() + _AGAIN
 
     def _give_back(self, nodes: dict[str, Node]) -> None:
-        """Set them down, so that their jobs are queued again, then to be powered down; look again whether it came so.
-
-        One that Slurm has set down itself becomes usable again.
-        """
+        """Set them down, so that their jobs are queued again, then to be powered down; look again whether it came so."""
         by_reason: dict[str, list[str]] = {}
-        jobs: dict[str, str] = {}
-        done, stranded = [], []
+        jobs: dict[str, set[str]] = {}
+        done = []
         for row in self._journal.rows("SELECT * FROM failures WHERE tried < ?", self._journal.clock() - _AGAIN):
             node = nodes.get(row["node"])
-            if node is not None and node.stranded:
-                stranded.append(node.name)
-            elif node is None or node.leaving:
+            if node is None or node.leaving:
                 done.append((row["node"],))
-                continue
             else:
                 by_reason.setdefault(row["reason"], []).append(row["node"])
-            if row["job"]:
-                jobs[row["job"]] = row["reason"]
+            if row["job"] and not row["tried"]:
+                jobs.setdefault(row["reason"], set()).add(row["job"])
         self._journal.change_all("DELETE FROM failures WHERE node = ?", done)
-        if stranded:
-            self._slurm.update(stranded, "RESUME")
-            LOG.warning("usable again: %s", fold(stranded))
         for reason, names in by_reason.items():
-            self._slurm.update(names, "DOWN", reason)
-            self._slurm.update(names, "POWER_DOWN")
+            try:
+                self._slurm.update(names, "DOWN", reason)
+                self._slurm.update(names, "POWER_DOWN")
+            except SlurmError as error:
+                self._later(fold(names), error)
+                continue
             LOG.warning("given back: %s: %s", fold(names), reason)
             now = self._journal.clock()
             self._journal.change_all("UPDATE failures SET tried = ? WHERE node = ?", [(now, name) for name in names])
-        for job, reason in jobs.items():
+        for reason, some in jobs.items():
             try:
-                self._slurm.explain(job, reason)
-            except SlurmError as error:
-                LOG.info("job %s is not told why: %s", job, error)
+                self._slurm.explain(sorted(some), reason)
+            except SlurmError as error:  # of jobs that have been cancelled meanwhile
+                LOG.info("jobs that are not told why: %s", error)
 
     def _keep(self, group: str, reason: str, nodes: dict[str, Node]) -> None:
         """Drain what is off of a group that has no capacity, or give it free. What a person has drained stays as it is."""
         wanted = self._config.group(group)
         mine = [nodes[name] for name in wanted.nodes if name in nodes] if wanted else []
         if reason:
-            names = [node.name for node in mine if "POWERED_DOWN" in node.states and (not node.drained or node.kept)]
+            names = [
+                node.name
+                for node in mine
+                if "POWERED_DOWN" in node.states and (not node.drained or (node.kept and node.reason != reason))
+            ]
             if names:
                 self._slurm.update(names, "DRAIN", reason)
                 LOG.warning("kept from jobs: %s: %s", fold(names), reason)

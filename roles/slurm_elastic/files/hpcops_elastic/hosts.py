@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ClusterShell.NodeSet import NodeSet, NodeSetException
 
 from hpcops_elastic.errors import ElasticError
+
+_ONE = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def expand(text: str) -> list[str]:
@@ -17,6 +20,8 @@ def expand(text: str) -> list[str]:
 
     Raises ElasticError where it is none.
     """
+    if _ONE.fullmatch(text):  # a job with one node, of which there may be thousands
+        return [text]
     # Groups of ClusterShell's own, @name, are none of Slurm's.
     if "@" in text:
         raise ElasticError(f"'{text[:80]}' is no list of nodes such as c[1-3,7]")

@@ -32,6 +32,11 @@ from hpcops_elastic.errors import JournalError
 
 ALIVE = "alive"
 """The setting with the service's last sign of life."""
+THERE = "state IN ('running', 'ending')"
+"""Of instances: those that are not gone, by the index. There are many more of the others, which are kept for the costs."""
+PATIENCE = 10.0
+"""Seconds for another program's transaction."""
+_PURGE = 3600.0
 _SCHEMA = 1
 _TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -146,14 +151,23 @@ class Journal:
         try:
             # Readable for nobody else: requests hold user data.
             if not path.exists():
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+                made = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                if os.geteuid() == 0:  # a person looks before the service has begun, whose folder it is
+                    folder = path.parent.stat()
+                    os.fchown(made, folder.st_uid, folder.st_gid)
+                os.close(made)
+            self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._make()
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"the journal {path} cannot be used: {error}") from error
+        except OSError as error:
+            raise JournalError(f"the journal {path} cannot be used: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: sqlite3.Error) -> JournalError:
+        return JournalError(f"the journal {self.path} cannot be used: {error}")
 
     def _make(self) -> None:
         with self.transaction():
@@ -177,23 +191,34 @@ class Journal:
         if self._connection.in_transaction:
             yield
             return
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # some failures have ended it
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
+
+    def _execute(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(query, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def rows(self, query: str, *values: object) -> list[Row]:
-        return self._connection.execute(query, values).fetchall()
+        return self._execute(query, values).fetchall()
 
     def change(self, query: str, *values: object) -> int:
         """Return how many rows it concerned."""
-        return self._connection.execute(query, values).rowcount
+        return self._execute(query, values).rowcount
 
     def change_all(self, query: str, rows: Iterable[Sequence[object]]) -> None:
-        self._connection.executemany(query, rows)
+        with self.transaction():
+            try:
+                self._connection.executemany(query, rows)
+            except sqlite3.Error as error:
+                raise self._unusable(error) from error
 
     @property
     def version(self) -> int:
@@ -324,7 +349,7 @@ class Journal:
         What was launched for nobody will end at once. What is found by its tags gets its time: the next looks will tell.
         """
         with self.transaction():
-            if self.rows("SELECT 1 FROM instances WHERE id = ?", each.id):
+            if self.knows(each.id):
                 return
             wanted = self.rows("SELECT job, state, launch FROM wants WHERE node = ?", node)
             mine = bool(wanted) and wanted[0]["state"] != "launched" and wanted[0]["launch"] in ("", launch.token)
@@ -339,6 +364,9 @@ class Journal:
             )
             if mine:
                 self.change("UPDATE wants SET state = 'launched', launch = ? WHERE node = ?", launch.token, node)
+
+    def knows(self, instance: str) -> bool:
+        return bool(self.rows("SELECT 1 FROM instances WHERE id = ?", instance))
 
     def sighted(self, begun: float) -> None:
         """EC2 was asked for everything, beginning then."""
@@ -358,13 +386,17 @@ class Journal:
         self.change("DELETE FROM boots WHERE pool = ?", pool)
 
     def purge(self, before: float) -> None:
-        """Forget what ended before then, and requests that were answered a week before now."""
+        """Forget what ended before then, and requests that were answered a week before now. Looks at all of it: once an hour."""
+        now = self.clock()
+        if now - float(self.setting("purged", "0")) < _PURGE:
+            return
         with self.transaction():
+            self.note("purged", now)
             self.change("DELETE FROM instances WHERE state = 'gone' AND ended < ?", before)
             self.change(
                 "DELETE FROM launches WHERE state != 'sent' AND answered < ? "
-                "AND token NOT IN (SELECT launch FROM instances WHERE state != 'gone')",
-                self.clock() - 7 * 86400,
+                f"AND token NOT IN (SELECT launch FROM instances WHERE {THERE})",
+                now - 7 * 86400,
             )
             self.change("DELETE FROM jobs WHERE job NOT IN (SELECT job FROM instances)")
 

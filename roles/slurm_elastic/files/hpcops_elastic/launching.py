@@ -14,7 +14,7 @@ from typing import Any
 from hpcops_elastic.aws import CLUSTER, GROUP, LAUNCH, NODES, Cloud, RefusedError
 from hpcops_elastic.config import Config, Group, Limits
 from hpcops_elastic.hosts import expand, fold
-from hpcops_elastic.journal import Journal, Launch, Row, Started
+from hpcops_elastic.journal import THERE, Journal, Launch, Row, Started
 from hpcops_elastic.pools import Buckets, Pool, blocked, chosen, pool_of, react
 from hpcops_elastic.slurm import OURS
 from hpcops_elastic.verdicts import Kind, Verdict
@@ -39,10 +39,12 @@ class Launcher:
         self._buckets: dict[tuple[str, str], Buckets] = {}
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="launch")
         self._under_way: dict[str, tuple[Launch, Future[Sequence[Mapping[str, Any]]]]] = {}
+        self._waiting: set[tuple[str, str]] = set()
 
     def close(self) -> None:
-        """Wait for the answers that are under way."""
+        """Wait for the answers that are under way, and ask for nothing more."""
         self._pool.shutdown(wait=True)
+        self._collect()
 
     @property
     def busy(self) -> bool:
@@ -52,6 +54,7 @@ class Launcher:
         """Do what can be done now."""
         self._collect()
         self._send_again()
+        self._waiting.clear()
         for group, wants in self._bundles():
             self._serve(group, wants)
 
@@ -89,13 +92,13 @@ class Launcher:
             self._journal.unclear(launch.token, verdict, min(2.0**tries, _LONGEST_WAIT))
             return
         with self._journal.transaction():
-            wanted = self._journal.rows("SELECT node FROM wants WHERE launch = ? AND state = 'sent'", launch.token)
+            wanted = self._journal.rows("SELECT * FROM wants WHERE launch = ? AND state = 'sent'", launch.token)
             self._journal.refused(launch.token, verdict)
             pool = pool_of(self._config, launch)
             if pool is not None:
                 react(self._journal, self._config, pool, verdict)
-            if verdict.kind is Kind.UNKNOWN:
-                self._journal.give_up([row["node"] for row in wanted], f"{OURS}{verdict}")
+            if verdict.kind is Kind.UNKNOWN and wanted:
+                self._give_up(wanted, f"{OURS}{verdict}")
         if verdict.kind is Kind.THROTTLED:
             self._bucket(launch.account, launch.region).empty()
 
@@ -129,48 +132,49 @@ class Launcher:
         for (name, _job), rows in bundles.items():
             group = self._config.group(name)
             if group is None:
-                self._journal.give_up(
-                    [row["node"] for row in rows], f"{OURS}configuration: there is no group {name} any more"
-                )
+                self._give_up(rows, f"{OURS}{Kind.WRONG}: there is no group {name} any more")
             else:
                 yield group, rows
 
     def _serve(self, group: Group, rows: list[Row]) -> None:
         """Ask for a bundle, in as few requests as may be."""
-        names = expand(fold(row["node"] for row in rows))
         whole = bool(rows[0]["whole"])
-        while names:
+        while rows:
             avoided = self._journal.avoided()
             pool = chosen(group, avoided)
             if pool is None:
                 why = blocked(group, avoided)
-                self._give_up(names, rows, f"{OURS}{why.reason if why else 'nothing can be had'}")
+                self._give_up(rows, f"{OURS}{why.reason if why else 'nothing can be had'}")
                 return
-            if pool.throttle_scope in avoided:
+            where = (pool.place.account, pool.place.region)
+            if pool.throttle_scope in avoided or where in self._waiting:
                 return
-            room, limit = self._room(group, pool)
-            if room < (len(names) if whole else 1):
+            room, limit = room_of(self._journal, self._config, pool)
+            if room < (len(rows) if whole else 1):
                 if self._journal.rows("SELECT 1 FROM instances WHERE state = 'ending' LIMIT 1"):
                     return  # some are about to make room
                 react(self._journal, self._config, pool, Verdict(Kind.LIMIT, "", limit))
-                self._give_up(names, rows, f"{OURS}{Kind.LIMIT}: {limit}")
+                self._give_up(rows, f"{OURS}{Kind.LIMIT}: {limit}")
                 return
-            wanted = _fitting(names[: min(MOST, room)])
-            count = self._bucket(pool.place.account, pool.place.region).allowed(
-                len(wanted), len(wanted) if whole else _LEAST
-            )
+            most = min(len(rows), MOST, room)
+            count = self._bucket(*where).allowed(most, most if whole else _LEAST)
             if not count:
+                self._waiting.add(where)  # nobody overtakes: who wants many at once would never get them
                 return
-            self._launch(pool, wanted[:count], whole)
-            names = names[count:]
+            by_name = {row["node"]: row for row in rows}
+            names = _fitting(expand(fold(by_name))[:count])
+            self._launch(pool, names, whole)
+            for name in names:
+                del by_name[name]
+            rows = list(by_name.values())
 
-    def _give_up(self, names: Sequence[str], rows: Sequence[Row], reason: str) -> None:
+    def _give_up(self, rows: Sequence[Row], reason: str) -> None:
         """With all the job's other nodes, where it takes all or none."""
+        names = {row["node"] for row in rows}
+        for job in {row["job"] for row in rows if row["whole"]}:
+            names |= {row["node"] for row in self._journal.rows("SELECT node FROM wants WHERE job = ? AND whole", job)}
         LOG.warning("%s: %s", fold(names), reason)
-        also = list(names)
-        if rows[0]["whole"]:
-            also = [row["node"] for row in self._journal.rows("SELECT node FROM wants WHERE job = ?", rows[0]["job"])]
-        self._journal.give_up(also, reason)
+        self._journal.give_up(sorted(names), reason)
 
     def _launch(self, pool: Pool, names: Sequence[str], whole: bool) -> None:
         launch = Launch(
@@ -193,20 +197,23 @@ class Launcher:
             self._buckets[account, region] = Buckets(self._config.account(account))
         return self._buckets[account, region]
 
-    def _room(self, group: Group, pool: Pool) -> tuple[int, str]:
-        """How many more of a pool's type the limits allow, and which one allows the fewest."""
-        known = self._config.instance_types[pool.type]
-        price = self._config.price(pool.type, group.market)
-        usage = usage_of(self._journal, self._config)
-        room, said = MOST * 1000, ""
-        for name, limits in ((group.name, group.limits), ("", self._config.limits)):
-            used = usage.get(name, (0, 0, 0.0))
-            for what, limit, taken, each in _measures(limits, used, known.vcpus, price):
-                left = int((limit - taken) / each + 1e-9) if each else room
-                if left < room:
-                    room = max(left, 0)
-                    said = f"{f'group {name}' if name else 'the cluster'} may have {limit:g} {what}, and {taken:g} are in use"
-        return room, said
+
+def room_of(journal: Journal, config: Config, pool: Pool) -> tuple[int, str]:
+    """How many more of a pool's type the limits allow, and which one allows the fewest."""
+    group, known = pool.group, config.instance_types[pool.type]
+    price = config.price(pool.type, group.market)
+    usage = usage_of(journal, config)
+    room, said = MOST * 1000, ""
+    for name, limits in ((group.name, group.limits), ("", config.limits)):
+        used = usage.get(name, (0, 0, 0.0))
+        for what, limit, taken, each in _measures(limits, used, known.vcpus, price):
+            left = int((limit - taken) / each + 1e-9) if each else room
+            if left < room:
+                room = max(left, 0)
+                said = (
+                    f"{f'group {name}' if name else 'the cluster'} may have {limit:g} {what}, and {taken:g} are in use"
+                )
+    return room, said
 
 
 def _measures(
@@ -226,7 +233,7 @@ def usage_of(journal: Journal, config: Config) -> dict[str, tuple[int, int, floa
     counted = [
         (row["grp"], row["type"], row["market"], row["number"])
         for row in journal.rows(
-            "SELECT grp, type, market, count(*) AS number FROM instances WHERE state != 'gone' GROUP BY grp, type, market"
+            f"SELECT grp, type, market, count(*) AS number FROM instances WHERE {THERE} GROUP BY grp, type, market"
         )
     ]
     counted += [

@@ -10,20 +10,23 @@ so that a node that is suspended in between is not taken for one that lost its i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from hpcops_elastic.aws import ALIVE, CLUSTER, GROUP, LAUNCH, NODES, Cloud, Instance
 from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import expand, fold
-from hpcops_elastic.journal import Journal, Launch, Row, Started
+from hpcops_elastic.journal import THERE, Journal, Launch, Row, Started
 from hpcops_elastic.pools import count_boot_failures, pool_of_row
 from hpcops_elastic.slurm import OURS, Node, Slurm
 from hpcops_elastic.verdicts import Kind
 
 LOG = logging.getLogger(__name__)
+_PARALLEL = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,21 +68,25 @@ class Reconciler:
 
         Raises RefusedError where one region does not answer.
         """
+        regions = self._config.regions
+        with ThreadPoolExecutor(min(len(regions), _PARALLEL), thread_name_prefix="sight") as pool:
+            found = list(pool.map(lambda where: self._cloud.instances(*where), regions))
         return {
             instance.id: Seen(account, region, instance)
-            for account, region in self._config.regions
-            for instance in self._cloud.instances(account, region)
+            for (account, region), instances in zip(regions, found, strict=True)
+            for instance in instances
         }
 
     def take_over(self, seen: Sight, begun: float) -> None:
         """Note those that the journal does not know: by another controller, or by a launch whose answer was lost."""
         with self._journal.transaction():
-            known = {row["id"] for row in self._journal.rows("SELECT id FROM instances")}
             waiting = self._journal.launches()
             for account, region, instance in seen.values():
                 token = instance.tags.get(LAUNCH, "")
-                if instance.id in known or instance.state not in ALIVE or token in waiting:
+                if instance.state not in ALIVE or token in waiting:
                     continue  # the answer to its launch will tell
+                if self._journal.knows(instance.id):
+                    continue
                 market = "spot" if instance.spot else "on-demand"
                 group = instance.tags.get(GROUP, "")
                 launch = Launch(token, group, account, region, instance.subnet, instance.type, market, ())
@@ -102,10 +109,10 @@ class Reconciler:
             with self._journal.transaction():
                 self._sync_wants(nodes, seen)
                 self.take_over(seen, begun)
+                self._joined(nodes)
                 findings = [*self._instances(seen, retagged), *self._nodes(nodes, begun)]
                 findings = self._ripen(findings)
                 self._act([finding for finding in findings if finding.ripe])
-                self._joined(nodes)
                 if dry_run:
                     raise _DryRun
         except _DryRun:
@@ -164,8 +171,6 @@ class Reconciler:
             row["node"] for row in self._journal.rows("SELECT node FROM failures")
         }
         for node in nodes.values():
-            if node.stranded and node.name not in known:
-                yield Finding("stranded", node.name, f"{node.name} is off and down: {node.reason}", False)
             if node.name not in self._group_of or node.name in known or node.off or node.leaving:
                 continue
             if node.starting:  # mostly Slurm is about to tell; another controller may have been told, and be gone
@@ -205,8 +210,6 @@ class Reconciler:
                 self._journal.unwant([finding.subject], "its node is off in Slurm")
             elif finding.what == "untold":
                 self._journal.want([(finding.subject, self._group_of[finding.subject], "", False)])
-            elif finding.what == "stranded":
-                self._journal.give_up([finding.subject], f"{OURS}{Kind.BOOT}: {finding.text}")
             elif finding.what == "lost":
                 self._journal.give_up([finding.subject], f"{OURS}{Kind.LOST}: it has no instance any more")
 
@@ -243,19 +246,26 @@ class Reconciler:
                 self._journal.booted(pool_of_row(row))
 
     def _release(self, nodes: Mapping[str, Node]) -> None:
-        """Drains of ours whose cause is over, left by a service that was killed, or by another controller's."""
+        """Drains of ours whose cause is over, left by a service that was killed, or by another controller's.
+
+        And nodes that are off but down still, as slurmctld leaves them after ResumeTimeout: no job would ever get them.
+        """
         for group in self._config.groups:
             drained = any(name in nodes and nodes[name].kept for name in group.nodes)
             noted = self._journal.setting(f"drain:{group.name}")
             if drained and not noted:
                 self._journal.note(f"drain:{group.name}", "unknown")  # another than what should be: the service looks
+        down = [node.name for node in nodes.values() if node.name in self._group_of and node.finished]
+        if down:
+            LOG.warning("%s: off and down, and may be used again", fold(down))
+            self._slurm.update(down, "RESUME")
 
     def _bookkeeping(self) -> None:
         """Whose jobs the instances were started for, while Slurm knows it; and what need not be kept any longer."""
         unknown = [
             row["job"]
             for row in self._journal.rows(
-                "SELECT DISTINCT job FROM instances WHERE state != 'gone' AND job NOT IN (SELECT job FROM jobs)"
+                f"SELECT DISTINCT job FROM instances WHERE {THERE} AND job NOT IN (SELECT job FROM jobs)"
             )
         ]
         for job, (account, user) in self._slurm.jobs(unknown).items():
@@ -279,23 +289,23 @@ class Reconciler:
 
     def _retag(self, seen: Sight, retagged: Mapping[str, Instance]) -> None:
         """Give back the tags that someone has taken or changed. Another cluster's tag is not touched: that is for people."""
+        rows = self._journal.rows("SELECT * FROM instances WHERE state = 'running'")
+        launches = {token: self._journal.launch(token) for token in {row["launch"] for row in rows}}
+        right = {token: _tags(self._config, launch) for token, launch in launches.items() if launch is not None}
         wrong: dict[tuple[str, str, str], list[str]] = {}
-        for row in self._journal.rows("SELECT * FROM instances WHERE state = 'running'"):
+        for row in rows:
             there = seen[row["id"]].instance if row["id"] in seen else retagged.get(row["id"])
-            launch = self._journal.launch(row["launch"])
-            if there is None or there.state not in ALIVE or launch is None:
+            if there is None or there.state not in ALIVE or row["launch"] not in right:
                 continue
             if there.tags.get(CLUSTER, self._config.cluster) != self._config.cluster:
                 LOG.error("%s of %s has the tag %s=%s", row["id"], row["node"], CLUSTER, there.tags[CLUSTER])
                 continue
-            if any(there.tags.get(key) != value for key, value in _tags(self._config, launch).items()):
+            if any(there.tags.get(key) != value for key, value in right[row["launch"]].items()):
                 wrong.setdefault((row["account"], row["region"], row["launch"]), []).append(row["id"])
         for (account, region, token), ids in wrong.items():
-            launch = self._journal.launch(token)
-            assert launch is not None
             LOG.warning("tags of %s are not what they were, and are set again", ", ".join(ids))
             self._journal.count("findings", "tags", len(ids))
-            self._cloud.tag(account, region, ids, _tags(self._config, launch))
+            self._cloud.tag(account, region, ids, right[token])
 
 
 class _DryRun(Exception):  # noqa: N818  # no error: it takes back what a dry run has written
@@ -308,8 +318,13 @@ def _tags(config: Config, launch: Launch) -> dict[str, str]:
 
 def node_of(instance: Instance) -> str:
     """Which node an instance is: of those that its tag names, the one with its launch index. Empty where it is none."""
-    try:
-        names = expand(instance.tags.get(NODES, ""))
-    except ElasticError:
-        return ""
+    names = _named(instance.tags.get(NODES, ""))
     return names[instance.index] if instance.index < len(names) else ""
+
+
+@functools.lru_cache(maxsize=256)  # all instances of a launch have the same tag
+def _named(nodes: str) -> tuple[str, ...]:
+    try:
+        return tuple(expand(nodes))
+    except ElasticError:
+        return ()

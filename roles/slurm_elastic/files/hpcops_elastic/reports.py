@@ -16,8 +16,9 @@ from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import expand, fold
 from hpcops_elastic.journal import ALIVE, Journal
-from hpcops_elastic.launching import MOST, usage_of
+from hpcops_elastic.launching import MOST, room_of, usage_of
 from hpcops_elastic.pools import blocked, chosen, obstacle, pools
+from hpcops_elastic.verdicts import Kind
 
 
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
@@ -150,9 +151,13 @@ def plan(config: Config, journal: Journal, nodes: str) -> str:
                     (name, "-", candidate.where, "-", "-", f"avoided until {_until(why['until'])}: {why['said']}")
                 )
         if pool is not None:
-            price = len(names) * config.price(pool.type, group.market)
-            calls = -(-len(names) // MOST)
-            rows.append((name, fold(names), pool.where, str(calls), f"{price:.2f}", group.market))
+            room, limit = room_of(journal, config, pool)
+            fit, rest = names[:room], names[room:]
+            price = len(fit) * config.price(pool.type, group.market)
+            if fit:
+                rows.append((name, fold(fit), pool.where, str(-(-len(fit) // MOST)), f"{price:.2f}", group.market))
+            if rest:
+                rows.append((name, fold(rest), "-", "-", "-", f"{Kind.LIMIT}: {limit}"))
     return table(rows, ("GROUP", "NODES", "POOL", "CALLS", "PRICE/H", ""))
 
 
@@ -195,7 +200,7 @@ def metrics(config: Config, journal: Journal) -> str:
 
     def add(name: str, kind: str, text: str, values: Iterable[tuple[str, float]]) -> None:
         lines.extend((f"# HELP slurm_elastic_{name} {text}", f"# TYPE slurm_elastic_{name} {kind}"))
-        lines.extend(f"slurm_elastic_{name}{labels} {value:.15g}" for labels, value in values)
+        lines.extend(f"slurm_elastic_{name}{labels} {value!r}" for labels, value in values)
 
     groups = found["groups"]
     add("service_alive", "gauge", "Whether the service shows signs of life.", [("", float(found["service"]["alive"]))])
@@ -261,9 +266,12 @@ def write_metrics(config: Config, journal: Journal) -> None:
         return
     path = Path(config.metrics)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(metrics(config, journal), encoding="utf-8")
-    partial.chmod(0o644)
-    partial.replace(path)
+    try:
+        partial.write_text(metrics(config, journal), encoding="utf-8")
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as error:
+        raise ElasticError(f"metrics: {path} cannot be written: {error.strerror}") from error
 
 
 def _labels(**labels: str) -> str:

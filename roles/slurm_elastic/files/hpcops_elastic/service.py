@@ -45,25 +45,33 @@ class Service:
             version = self._journal.version
             self.step()
             for _wait in range(int(_IDLE / _SOON)):
-                if self._launcher.busy or self._journal.version != version or self._stop.wait(_SOON):
+                if (
+                    self._launcher.busy
+                    or self._terminator.busy
+                    or self._journal.version != version
+                    or self._stop.wait(_SOON)
+                ):
                     break
             self._stop.wait(_SOON / 2)
         self._launcher.close()
-        self._launcher.step()
+        self._terminator.close()
         LOG.info("stopped")
 
     def step(self) -> None:
         """Everything that can be done now."""
+        for part in (self._launcher, self._failer, self._terminator):
+            self._beat()
+            part.step()
         now = self._journal.clock()
-        if now - self._beaten > _BEAT:
-            self._journal.note(ALIVE, now)
-            self._beaten = now
-        self._launcher.step()
-        self._failer.step()
-        self._terminator.step()
         if self._journal.strays() and now - self._looked > _STRAYS:
             self._looked = now
             try:
                 self._reconciler.take_over(self._reconciler.sight(), now)
             except RefusedError as error:
                 LOG.warning("instances that this controller has not launched: %s", error)
+
+    def _beat(self) -> None:
+        now = self._journal.clock()
+        if now - self._beaten > _BEAT:
+            self._journal.note(ALIVE, now)
+            self._beaten = now

@@ -24,9 +24,11 @@ TIMED_OUT = "ResumeTimeout reached"
 """Slurm's reason."""
 _ARGUMENT = 100_000  # Linux takes no argument of more than 128 KiB
 _TIMEOUT = 30
-# Of the lines of scontrol show nodes: what is asked for stands at known places, other values are free text.
+# Of the lines of scontrol show nodes, with all that may stand after a reason: Comment and Extra are free text, too. Who gave the
+# reason and when stands after its first line, and always since Slurm notes that.
 _NODE = re.compile(r"^NodeName=(\S+) .*? State=(\S+) ", re.ASCII)
-_REASON = re.compile(r" Reason=(.*?)(?: \[\S+@\S+\])?(?: Comment=.*| Extra=.*)?$")
+_AFTER = re.compile(r" (?:Comment|Extra|InstanceId|InstanceType|ReservationName)=")
+_REASON = re.compile(r" Reason=(.*?)(?: \[[^\s@]+@[^\s\]]+\]|$)")
 _PING = re.compile(r"^Slurmctld\(\S+\) at (\S+) is (UP|DOWN)")
 
 
@@ -57,14 +59,14 @@ class Node:
         return bool(self.states & {"POWER_DOWN", "POWERING_DOWN", "POWERED_DOWN"})
 
     @property
-    def stranded(self) -> bool:
-        """Whether it is off, and Slurm would never resume it again: so Slurm leaves a node after ResumeTimeout."""
-        ours = self.reason.startswith((OURS, TIMED_OUT))
-        return ours and {"DOWN", "POWERED_DOWN"} <= self.states and (not self.drained or self.kept)
-
-    @property
     def drained(self) -> bool:
         return "DRAIN" in self.states
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is off and down, by slurmctld's or this program's doing; what a person has set down stays so."""
+        ended = {"POWERED_DOWN", "DOWN"} <= self.states and not self.states & {"POWERING_UP", "DRAIN"}
+        return ended and self.reason.startswith((OURS, TIMED_OUT))
 
     @property
     def kept(self) -> bool:
@@ -119,7 +121,7 @@ class Slurm:
         for line in self._run("scontrol", "--all", "--oneliner", "show", "nodes", self._nodes).splitlines():
             found = _NODE.match(line)
             if found:
-                reason = _REASON.search(line)
+                reason = _REASON.search(_AFTER.split(line, maxsplit=1)[0])
                 states = frozenset(word.rstrip("*~#%!$@^-") for word in found[2].split("+"))
                 nodes[found[1]] = Node(found[1], states, reason[1] if reason else "")
         if not nodes:
@@ -132,9 +134,10 @@ class Slurm:
         for names in _batches(nodes):
             self._run("scontrol", "update", f"nodename={fold(names)}", f"state={state}", *extra)
 
-    def explain(self, job: str, text: str) -> None:
-        """Write beside a job why it waits; squeue --Format=admin_comment shows it."""
-        self._run("scontrol", "update", f"jobid={job}", f"admincomment={text}")
+    def explain(self, jobs: Iterable[str], text: str) -> None:
+        """Write beside jobs why they wait; squeue --Format=admin_comment shows it. One that has ended hinders no other."""
+        for some in _batches(jobs):
+            self._run("scontrol", "update", f"jobid={','.join(some)}", f"admincomment={text}")
 
     def jobs(self, jobs: Iterable[str]) -> Mapping[str, tuple[str, str]]:
         """Account and user of jobs that are there yet."""
@@ -150,11 +153,11 @@ class Slurm:
         return {job: found[job] for job in wanted if job in found}
 
 
-def _batches(nodes: Iterable[str]) -> Iterable[Sequence[str]]:
+def _batches(names: Iterable[str]) -> Iterable[Sequence[str]]:
     """Lists that fit on a command line, however badly they fold."""
     batch: list[str] = []
     size = 0
-    for name in nodes:
+    for name in names:
         if size + len(name) + 1 > _ARGUMENT:
             yield batch
             batch, size = [], 0
