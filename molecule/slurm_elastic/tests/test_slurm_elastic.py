@@ -119,6 +119,11 @@ def wait_for(host: Host, cloud: Instances, job: str, wanted: str = "COMPLETED", 
         time.sleep(0.5)
 
 
+def at_once(host: Host, job: str) -> None:
+    """Slurm lets a job that was queued again wait for two minutes, until what it was given before cannot be used any more."""
+    host.check_output(f"scontrol update jobid={job} starttime=now")
+
+
 def restarts(host: Host, job: str) -> int:
     return int(job_of(host, job, "Restarts"))
 
@@ -254,7 +259,8 @@ def test_lack_of_capacity_goes_to_the_next_account_and_then_gives_the_job_back(
     shown = f"squeue --noheader --jobs={job} --Format=admin_comment:200"
     eventually(lambda: said(host, shown), lambda text: "capacity" in text)
     ec2.capacity.clear()
-    wait_for(host, cloud, job, seconds=300)
+    at_once(host, job)
+    wait_for(host, cloud, job)
 
 
 def test_instances_that_do_not_become_nodes_stop_their_pool_alone(host: Host, ec2: Ec2, cloud: Instances) -> None:
@@ -276,7 +282,8 @@ def test_notice_of_spot_gives_the_job_back_at_once(host: Host, ec2: Ec2, cloud: 
     instance.notices["spot/instance-action"] = json.dumps({"action": "terminate", "time": "2026-01-01T00:02:00Z"})
     eventually(lambda: restarts(host, job), seconds=60)
     report("from the notice to the job queued again", time.monotonic() - begin)
-    wait_for(host, cloud, job, "RUNNING", seconds=240)
+    at_once(host, job)
+    wait_for(host, cloud, job, "RUNNING")
     eventually(lambda: instance.id in {each["InstanceId"] for each in alive(ec2)}, lambda there: not there, seconds=60)
     host.check_output(f"scancel {job}")
 
@@ -289,7 +296,8 @@ def test_instance_that_aws_takes_is_noticed(host: Host, ec2: Ec2, cloud: Instanc
     ec2.client(*RESEARCH).terminate_instances(InstanceIds=[instance.id])
     eventually(lambda: restarts(host, job), seconds=90)
     report("from the instance's end to the job queued again", time.monotonic() - begin)
-    wait_for(host, cloud, job, "RUNNING", seconds=240)
+    at_once(host, job)
+    wait_for(host, cloud, job, "RUNNING")
     host.check_output(f"scancel {job}")
 
 
@@ -306,7 +314,8 @@ def test_without_its_service_resume_gives_the_job_back_and_says_why(host: Host, 
         host.check_output(
             "sed -i '/service_timeout: 1$/d' /etc/hpcops-elastic/config.yml && systemctl start hpcops-elastic"
         )
-    wait_for(host, cloud, job, seconds=300)
+    at_once(host, job)
+    wait_for(host, cloud, job)
 
 
 def test_orphans_end_and_others_instances_stay(ec2: Ec2) -> None:
