@@ -85,3 +85,22 @@ def test_the_readmes_inventory_makes_a_cluster(tmp_path: pathlib.Path) -> None:
     assert "NodeName=n[01-16] CPUs=64 RealMemory=250000" in files["slurm.conf"]
     assert "SlurmctldHost=ctl1" in files["slurm.conf"]
     assert "AccountingStorageHost=db1" in files["slurm.conf"]
+
+
+@pytest.mark.parametrize("release", ["22.05", "24.11", "26.05"])
+def test_cloud_nodes_become_lines_of_slurm_conf(tmp_path: pathlib.Path, release: str) -> None:
+    files = controller_files("bursting", tmp_path, "vault_munge_key=x", f"slurmctld_release={release}")
+    lines = files["slurm.conf"].splitlines()
+    assert "NodeName=cpu-[1-200] State=CLOUD Weight=1000 CPUs=32 RealMemory=62000 Features=cloud" in lines
+    assert "PartitionName=batch Nodes=cpu,c[1-8] Default=YES" in lines
+    times = "SuspendTime=900 ResumeTimeout=600 SuspendTimeout=60"
+    assert f"PartitionName=cloud Nodes=cpu {times} MaxTime=1-00:00:00" in lines
+    assert f"PartitionName=spot Nodes=spot {times}" in lines
+    assert "ResumeProgram=/usr/local/libexec/slurm-elastic-resume" in lines
+    assert {"ResumeRate=0", "SuspendRate=0"} <= set(lines)
+    assert not any(line.startswith("SuspendTime=") for line in lines)  # nodes of the site's own stay
+    old = {"CommunicationParameters=NoAddrCache", "TreeWidth=65533", "PrivateData=cloud"}
+    assert old & set(lines) == (old if release == "22.05" else set())
+    (options,) = (line.partition("=")[2].split(",") for line in lines if line.startswith("SlurmctldParameters="))
+    addresses = ["cloud_reg_addrs"] if release == "22.05" else []
+    assert sorted(options) == sorted(["enable_configless", "idle_on_node_suspend", *addresses])

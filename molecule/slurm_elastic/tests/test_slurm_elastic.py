@@ -265,7 +265,7 @@ def test_lack_of_capacity_goes_to_the_next_account_and_then_gives_the_job_back(
 
 def test_instances_that_do_not_become_nodes_stop_their_pool_alone(host: Host, ec2: Ec2, cloud: Instances) -> None:
     job = submit(host, "broken", "--nodes=2")
-    eventually(lambda: group(host, "broken")["blocked"], lambda why: "boot" in why, seconds=120)
+    eventually(lambda: group(host, "broken")["blocked"], lambda why: "boot" in why, seconds=240)
     assert not group(host, "cpu")["blocked"]
     eventually(lambda: job_of(host, job), lambda seen: seen == "PENDING", seconds=30)
     host.check_output(f"scancel {job}")
