@@ -98,6 +98,14 @@ class ModelOfSlurm:
                 f"UPDATE nodes SET power = ?{more} WHERE name = ?", [(power, name) for name in names]
             )
 
+    def time_out(self, names: Iterable[str]) -> None:
+        """What slurmctld does once ResumeTimeout has passed."""
+        with self._connection() as connection:
+            connection.executemany(
+                f"UPDATE nodes SET power = '{OFF}', down = 1, reason = 'ResumeTimeout reached' WHERE name = ?",
+                [(name,) for name in names],
+            )
+
     def usable(self) -> list[str]:
         """Nodes that Slurm may resume for a job."""
         with self._connection() as connection:
