@@ -6,8 +6,8 @@ RunInstances for an account and region: 1,000 instances at once and 2 per second
 as it is installed: its service is a process, and so is each command. Beside it one request for each node is sent, one after the
 other under the same limits, as the peers do that launch node by node; what is throttled is sent again after the SDK's backoff. These
 are fewer nodes by default, since 1,000 take more than eight minutes: what is printed was measured, and nothing is computed from it
-for other numbers but seconds per node. Answers to descriptions lie ready where reconcile is measured, so that moto's time is not in
-it.
+for other numbers but seconds per node. Where reconcile is measured, descriptions of instances lie ready, of some 4.5 kB each, so that
+moto's time is not in it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / ".ansible" / "collections"), str(ROOT / "roles" / "slurm_elastic" / "files")]
 
-import botocore.config  # noqa: E402  # found by the line above, as are those below
 from hpcops_elastic.aws import Cloud  # noqa: E402
 from hpcops_elastic.config import Config  # noqa: E402
 from hpcops_elastic.hosts import fold  # noqa: E402
@@ -40,6 +40,11 @@ from hpcops_elastic.journal import ALIVE, Journal, Launch, Started  # noqa: E402
 from hpcops_elastic.reconciling import node_of  # noqa: E402
 from hpcops_elastic.service import Service  # noqa: E402
 
+from ansible_collections.hpcops.cluster.tests.bench.bench_ec2_inventory import (  # noqa: E402  # found by the line above
+    _NAMESPACE as NAMESPACE,
+)
+from ansible_collections.hpcops.cluster.tests.bench.bench_ec2_inventory import PAGE  # noqa: E402
+from ansible_collections.hpcops.cluster.tests.bench.bench_ec2_inventory import _instance as described  # noqa: E402
 from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Bucket, Ec2, Fault, ec2_service  # noqa: E402
 from ansible_collections.hpcops.cluster.tests.elastic.model_of_slurm import RISING, ModelOfSlurm  # noqa: E402
 from ansible_collections.hpcops.cluster.tests.elastic.stand_ins import LINE, Programs  # noqa: E402
@@ -69,14 +74,38 @@ def _done(ec2: Ec2, what: str, value: Any) -> Any:
         ec2.bucket, ec2.call_bucket = (Bucket(1000, 2), Bucket(5, 2)) if value else (None, None)
     elif what == "faults":
         ec2.faults[:] = value
-    elif what == "replay":
-        ec2.replayed = {} if value else None
+    elif what == "describe":
+        pages = _pages(value)
+        ec2.described = lambda form: pages[int(form.get("NextToken", "0"))]
     elif what == "answers":
         found = list(ec2.answers), ec2.seconds_behind
         ec2.answers.clear()
         ec2.seconds_behind = 0
         return found
     return None
+
+
+def _pages(instances: list[tuple[str, int, dict[str, str]]]) -> list[bytes]:
+    """Answers of DescribeInstances with these: their ids, launch indices, and tags."""
+    pages, last = [], (len(instances) - 1) // PAGE
+    for number in range(last + 1):
+        items = ""
+        for name, index, tags in instances[number * PAGE : (number + 1) * PAGE]:
+            text = described(number, "cpu")
+            pairs = "".join(f"<item><key>{key}</key><value>{value}</value></item>" for key, value in tags.items())
+            for pattern, instead in (
+                (r"<instanceId>[^<]*<", f"<instanceId>{name}<"),
+                (r"<amiLaunchIndex>0<", f"<amiLaunchIndex>{index}<"),
+                (r"<tagSet>.*</tagSet>", f"<tagSet>{pairs}</tagSet>"),
+            ):
+                text = re.sub(pattern, instead, text, flags=re.DOTALL)
+            items += f"<item><reservationId>r-{index}</reservationId><instancesSet>{text}</instancesSet></item>"
+        token = f"<nextToken>{number + 1}</nextToken>" if number < last else ""
+        pages.append(
+            f"<DescribeInstancesResponse {NAMESPACE}><requestId>r</requestId><reservationSet>{items}</reservationSet>{token}"
+            "</DescribeInstancesResponse>".encode()
+        )
+    return pages
 
 
 class Server:
@@ -292,28 +321,19 @@ def commands(folder: Path, count: int, times: int) -> None:
         place = Place(folder / f"commands-{count}", ec2, count)
         place.journal.note(ALIVE, time.time() + 3600)
         place.resume()
-        client = ec2.direct.client(ACCOUNT, REGION)
-        config = botocore.config.Config(read_timeout=600)
-        client._client_config = client._client_config.merge(config)
+        there = []
         for start in range(0, count, 500):
-            names = place.nodes[start : start + 500]
-            sent = Launch(f"alpha-{start}", "cpu", "one", REGION, place.subnet, TYPE, "on-demand", tuple(names))
-            place.journal.send(sent, {})
+            names = tuple(place.nodes[start : start + 500])
+            sent = Launch(f"alpha-{start}", "cpu", "one", REGION, place.subnet, TYPE, "on-demand", names)
             tags = {"cluster": "alpha", "group": "cpu", "launch": sent.token, "nodes": fold(names)}
-            pairs = [{"Key": f"hpcops:{key}", "Value": value} for key, value in tags.items()]
-            answer = client.run_instances(
-                ImageId=IMAGE,
-                InstanceType=TYPE,
-                SubnetId=place.subnet,
-                MinCount=len(names),
-                MaxCount=len(names),
-                TagSpecifications=[{"ResourceType": "instance", "Tags": pairs}],
-            )
-            started = [Started(each["InstanceId"], each["AmiLaunchIndex"]) for each in answer["Instances"]]
+            started = [Started(f"i-{start + index:017x}", index) for index in range(len(names))]
+            place.journal.send(sent, {})
             place.journal.answered(sent, started, 0.8)
+            tagged = {f"hpcops:{key}": value for key, value in tags.items()}
+            there += [(each.id, each.index, tagged) for each in started]
+        ec2.ask("describe", there)
         place.programs.tell(LINE.format(name=name, state="IDLE+CLOUD") for name in place.nodes)
-        ec2.ask("replay", True)
-        place.command("reconcile")  # the answers lie ready after it
+        place.command("reconcile")  # the nodes have joined after it
         ec2.ask("answers")
         for what, arguments in (
             ("resume, all wanted already", ("resume", fold(place.nodes))),

@@ -40,6 +40,7 @@ NODES = "hpcops:nodes"
 ALIVE = frozenset({"pending", "running", "stopping", "stopped"})
 _LOADER = botocore.loaders.Loader()  # reads EC2's model, which takes a second, once for all accounts
 _VALUES = 200  # a filter takes no more
+_UNREAD = re.compile(rb"<(networkInterfaceSet|blockDeviceMapping|groupSet|privateDnsNameOptions)>.*?</\1>", re.DOTALL)
 _ERRORS = re.compile(rb"\s*(<\?xml[^>]*\?>)?\s*<Response>\s*<Errors>")
 
 
@@ -170,6 +171,7 @@ class Cloud:
             "ec2", region_name=region, endpoint_url=self._config.endpoint_url or None, config=self._client_config()
         )
         client.meta.events.register("before-parse.ec2.*", _find_errors)
+        client.meta.events.register("before-parse.ec2.DescribeInstances", _leave_out)
         return client
 
     def _assumed(self, source: Any, account: Account, region: str) -> Any:
@@ -234,6 +236,11 @@ def _instance(each: Mapping[str, Any]) -> Instance:
         spot=each.get("InstanceLifecycle") == "spot",
         tags={tag["Key"]: tag["Value"] for tag in each.get("Tags", ())},
     )
+
+
+def _leave_out(response_dict: dict[str, Any], **_others: object) -> None:
+    """Take out what nobody reads, which is most of a description, and of what it takes to parse one."""
+    response_dict["body"] = _UNREAD.sub(b"", response_dict["body"])
 
 
 def _short(error: object) -> str:

@@ -12,7 +12,6 @@ import pydantic
 import yaml
 
 from hpcops_elastic.errors import ConfigError
-from hpcops_elastic.hosts import fold
 
 DEFAULT = Path("/etc/hpcops-elastic/config.yml")
 
@@ -101,6 +100,12 @@ class Group(_Model):
     def nodes(self) -> list[str]:
         return [f"{self.prefix}{number}" for number in range(self.first, self.first + self.count)]
 
+    @property
+    def all_nodes(self) -> str:
+        """As a host list."""
+        last = self.first + self.count - 1
+        return f"{self.prefix}{self.first}" if last == self.first else f"{self.prefix}[{self.first}-{last}]"
+
 
 class Timing(_Model):
     """Seconds, and numbers of times."""
@@ -185,7 +190,7 @@ class Config(_Model):
 
     @property
     def all_nodes(self) -> str:
-        return fold(node for group in self.groups for node in group.nodes)
+        return ",".join(group.all_nodes for group in self.groups)
 
     @property
     def regions(self) -> list[tuple[str, str]]:

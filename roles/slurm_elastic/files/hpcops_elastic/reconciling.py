@@ -108,8 +108,8 @@ class Reconciler:
         try:
             with self._journal.transaction():
                 self._sync_wants(nodes, seen)
+                self._joined(nodes)  # before those are known that have come uncalled
                 self.take_over(seen, begun)
-                self._joined(nodes)
                 findings = [*self._instances(seen, retagged), *self._nodes(nodes, begun)]
                 findings = self._ripen(findings)
                 self._act([finding for finding in findings if finding.ripe])
@@ -148,10 +148,8 @@ class Reconciler:
 
     def _instances(self, seen: Sight, retagged: Mapping[str, Instance]) -> Iterable[Finding]:
         now, timing = self._journal.clock(), self._config.timing
-        wants = {row["node"]: row for row in self._journal.rows("SELECT node, launch FROM wants")}
-        rows = self._journal.rows("SELECT * FROM instances WHERE state = 'running' ORDER BY started DESC, id DESC")
-        first = {row["node"]: row["id"] for row in rows}
-        for row in rows:
+        nodes_own = self._nodes_own()
+        for row in self._journal.rows("SELECT * FROM instances WHERE state = 'running'"):
             name, node = row["id"], row["node"]
             there = seen[name].instance if name in seen else retagged.get(name)
             if there is None or there.state not in ALIVE:
@@ -161,8 +159,19 @@ class Reconciler:
                 yield Finding("stopped", name, f"{name} of {node} is {there.state}", False)
             elif there.state == "pending" and now - row["started"] > timing.pending:
                 yield Finding("stuck", name, f"{name} of {node} is pending for {now - row['started']:.0f} s", False)
-            elif node not in wants or wants[node]["launch"] != row["launch"] or name != first[node]:
+            elif nodes_own.get(node) != name:
                 yield Finding("orphan", name, f"{name} of {node or 'no node'} runs, and nobody wants it", False)
+
+    def _nodes_own(self) -> dict[str, str]:
+        """Each wanted node's instance: of the launch that was for it, the first, since a second one has come uncalled."""
+        rows = self._journal.rows(
+            "SELECT i.node, i.id FROM instances i JOIN wants w ON w.node = i.node AND w.launch = i.launch "
+            "WHERE i.state = 'running' ORDER BY i.joined IS NULL, i.started, i.id"
+        )
+        found: dict[str, str] = {}
+        for row in rows:
+            found.setdefault(row["node"], row["id"])
+        return found
 
     def _nodes(self, nodes: Mapping[str, Node], begun: float) -> Iterable[Finding]:
         have = {row["node"] for row in self._journal.rows("SELECT node FROM instances WHERE state = 'running'")}
@@ -238,10 +247,10 @@ class Reconciler:
         return [row["node"]] if wanted and not others else []
 
     def _joined(self, nodes: Mapping[str, Node]) -> None:
-        now = self._journal.clock()
+        now, nodes_own = self._journal.clock(), self._nodes_own()
         for row in self._journal.rows("SELECT * FROM instances WHERE state = 'running' AND joined IS NULL"):
             node = nodes.get(row["node"])
-            if node is not None and node.joined:
+            if node is not None and node.joined and nodes_own.get(node.name) == row["id"]:
                 self._journal.change("UPDATE instances SET joined = ? WHERE id = ?", now, row["id"])
                 self._journal.booted(pool_of_row(row))
 
