@@ -148,7 +148,7 @@ class _Proxy(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         form = dict(urllib.parse.parse_qsl(body.decode()))
         if "Action" not in form:  # another service than EC2
-            self._answer(*self._forward(body))
+            self._answer("", *self._forward(body))
             return
         scope = _SCOPE.search(self.headers.get("Authorization") or "")
         key, region = scope.groups() if scope else ("", "")

@@ -51,7 +51,7 @@ class Instance:
     group: str
     container: str
     address: str = ""
-    console: str = ""
+    console: str = field(default="", repr=False)
     """What it had printed when it ended."""
     notices: dict[str, str] = field(default_factory=dict)
     """What its metadata says besides, by path."""
