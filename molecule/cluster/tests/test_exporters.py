@@ -67,7 +67,7 @@ def test_daemons_are_told_whatever_the_distribution_calls_them(asking: Host, hos
 def test_nodes_tell_the_checksum_of_the_configuration_that_their_controller_has(asking: Host) -> None:
     found = {}
     for host in ("ctl", "c1", "c2"):
-        container(f"{PREFIX}{host}").check_output("systemctl start hpcops-platform-metrics")
+        container(f"{PREFIX}{host}").check_output("systemctl restart hpcops-platform-metrics")
         text = metrics(asking, f"{PREFIX}{host}", "node_exporter")
         found[host] = set(
             re.findall(r'^hpcops_config_hash\{path="[^"]*/slurm.conf",sha256="(\w+)"\} 1', text, re.MULTILINE)
@@ -78,7 +78,7 @@ def test_nodes_tell_the_checksum_of_the_configuration_that_their_controller_has(
 
 def test_time_of_the_last_run_of_site_is_told(asking: Host) -> None:
     for name in HOSTS:
-        container(name).check_output("systemctl start hpcops-platform-metrics")
+        container(name).check_output("systemctl restart hpcops-platform-metrics")
         assert re.search(
             r"^hpcops_last_run_timestamp_seconds \d+", metrics(asking, name, "node_exporter"), re.MULTILINE
         ), name

@@ -119,7 +119,7 @@ def test_platform_tells_configuration_certificates_and_the_last_run(host: Host) 
     # A container's root may not read what is another account's alone.
     host.check_output("install --mode=0600 --owner=daemon /dev/null /etc/slurm/slurmdbd.conf")
     try:
-        host.check_output("systemctl start hpcops-platform-metrics")
+        host.check_output("systemctl restart hpcops-platform-metrics")
         text = metrics(host)
         hashed = host.check_output("sha256sum </etc/slurm/slurm.conf").split()[0]
         assert f'hpcops_config_hash{{path="/etc/slurm/slurm.conf",sha256="{hashed}"}} 1' in text
@@ -135,7 +135,7 @@ def test_platform_tells_configuration_certificates_and_the_last_run(host: Host) 
         assert "hpcops_last_run_timestamp_seconds" not in text
 
         run_playbook(playbook="note_run.yml").succeeded()
-        host.check_output("systemctl start hpcops-platform-metrics")
+        host.check_output("systemctl restart hpcops-platform-metrics")
         (run,) = re.findall(r"^hpcops_last_run_timestamp_seconds (\S+)", metrics(host), re.MULTILINE)
         assert abs(float(run) - float(host.check_output("date +%s"))) < 600
     finally:
@@ -147,9 +147,9 @@ def test_plugstack_conf_is_told_where_slurm_reads_it(host: Host) -> None:
     told = 'hpcops_config_hash{path="/etc/slurm/plugstack.conf"'
     host.check_output("mkdir -p /etc/slurm && echo 'include /etc/slurm/plugstack.conf.d/*' >/etc/slurm/plugstack.conf")
     try:
-        host.check_output("systemctl start hpcops-platform-metrics")
+        host.check_output("systemctl restart hpcops-platform-metrics")
         assert told not in metrics(host)
-        host.check_output("echo ClusterName=x >/etc/slurm/slurm.conf && systemctl start hpcops-platform-metrics")
+        host.check_output("echo ClusterName=x >/etc/slurm/slurm.conf && systemctl restart hpcops-platform-metrics")
         assert told in metrics(host)
     finally:
         host.check_output("rm -rf /etc/slurm")
