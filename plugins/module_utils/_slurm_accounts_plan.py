@@ -248,12 +248,21 @@ class _Steps:
                     yield [verb, "coordinator", f"Account={_list(names)}", f"Names={_list(users)}"]
 
     def removals(self) -> Iterator[Command]:
-        """Users before accounts, and the deepest accounts first: Slurm 24.11 leaves what lies beneath a removed account astray."""
+        """Users before accounts, and the deepest accounts first: Slurm 24.11 leaves what lies beneath a removed account astray.
+
+        Users lose their default account after the others, by commands of its own: Slurm 22.05 refuses one that takes somebody's default
+        account away after another account of anybody.
+        """
         users = set(self.actual.users) - set(self.target.users)
         for names in _lists(sorted(users)):
             yield ["delete", "user", "where", f"name={names}"]
+        defaults = {**self.actual.defaults, **self.target.defaults}
         lost = [
-            (0, (f"Account={key.account}", f"Partition={key.partition}"), key)
+            (
+                int(defaults.get((key.user, key.cluster)) == key.account),
+                (f"Account={key.account}", f"Partition={key.partition}"),
+                key,
+            )
             for key in self.gone
             if key.user and key.user not in users
         ]

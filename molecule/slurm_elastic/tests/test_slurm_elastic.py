@@ -227,7 +227,7 @@ def test_metrics_reach_node_exporter_and_costs_are_told(host: Host) -> None:
     metrics = host.file("/var/lib/node_exporter/slurm-elastic.prom")
     assert metrics.mode == 0o644
     launched = re.compile(r'slurm_elastic_launched_total\{account="research",region="eu-central-1"\} (\d+)')
-    eventually(lambda: launched.findall(metrics.content_string), lambda found: found and int(found[0]) >= 4)
+    eventually(lambda: launched.findall(metrics.content_string), lambda found: bool(found) and int(found[0]) >= 4)
     (compared,) = re.findall(
         r"^slurm_elastic_reconciled_timestamp_seconds (\S+)$", metrics.content_string, re.MULTILINE
     )

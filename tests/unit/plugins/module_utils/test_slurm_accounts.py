@@ -325,6 +325,25 @@ def test_what_is_not_listed_goes_as_far_as_purge_says(kinds: dict[str, Any], pur
     assert commands(changed(**kinds), purge) == wanted
 
 
+def test_default_accounts_go_after_others_and_not_with_them() -> None:
+    """science is alice's second account on annex and bob's default one there."""
+    more = [association("annex", "science", user, "", "", Fairshare="1") for user in ("alice", "bob")]
+    printed = {
+        **PRINTED,
+        "associations": "\n".join([PRINTED["associations"], *more]),
+        "defaults": f"{PRINTED['defaults']}annex|bob|science\n",
+    }
+    both = changed(clusters=[{"name": "annex"}, {"name": "hpc"}])
+    for account in both["accounts"]:
+        account["clusters"] = ["hpc"]
+    assert commands(both, "all", parse(printed))[:4] == [
+        "delete user where name=alice Cluster=annex Account=science Partition=",
+        "delete user where name=alice Cluster=annex Account=physics Partition=",
+        "delete user where name=bob Cluster=annex Account=science Partition=",
+        "delete account where name=physics Cluster=annex",
+    ]
+
+
 def with_account(**account: Any) -> dict[str, Any]:
     return {"accounts": [*DOCUMENT["accounts"], {"name": "maths", **account}]}
 
