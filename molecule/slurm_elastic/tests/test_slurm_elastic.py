@@ -112,7 +112,7 @@ def diagnosis(host: Host, cloud: Instances) -> str:
     return "\n".join([said(host, "slurm-elastic status; scontrol show nodes cpu-1; squeue"), *boots])
 
 
-def wait_for(host: Host, cloud: Instances, job: str, wanted: str = "COMPLETED", seconds: float = 150) -> None:
+def wait_for(host: Host, cloud: Instances, job: str, wanted: str = "COMPLETED", seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while job_of(host, job) != wanted:
         assert time.monotonic() < deadline, diagnosis(host, cloud)
@@ -186,7 +186,7 @@ def test_job_makes_plain_images_into_nodes(host: Host, ec2: Ec2, cloud: Instance
     job = submit(host, "cloud", "--nodes=2", "--output=/tmp/first")
     eventually(lambda: len(cloud.of("cpu")), lambda count: count == 2, seconds=30)
     report("from the job to two instances that boot", time.monotonic() - begin)
-    wait_for(host, cloud, job, seconds=240)
+    wait_for(host, cloud, job, seconds=400)
     report("from the job to its end on plain Debian that became nodes", time.monotonic() - begin)
     ran = [docker("exec", each.container, "sh", "-c", "cat /tmp/first 2>/dev/null || true") for each in cloud.of("cpu")]
     assert sorted(" ".join(ran).split()) == ["cpu-1", "cpu-2"]
