@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -291,6 +292,7 @@ def peer(count: int) -> None:
 
 
 def _working(given: dict[str, Any], slurm: Path) -> None:
+    logging.disable(logging.CRITICAL)
     config = Config(**given)
     journal = Journal(config.journal)
     model: Any = ModelOfSlurm(slurm)
