@@ -343,9 +343,13 @@ def commands(folder: Path, count: int, times: int) -> None:
             ("status", ("status", "--json")),
             ("check", ("check",)),
         ):
+            before = os.times()
             taken = [place.command(*arguments) for _time in range(times)]
+            after = os.times()
+            used = after.children_user + after.children_system - before.children_user - before.children_system
             calls = Counter(action for _at, action, _status in ec2.ask("answers")[0])
             more = ", ".join(f"{number // times} {action}" for action, number in calls.items())
+            more = f"{used / times:.3f} s of processor time{more and ', '}{more}"
             line(f"{what} as a whole process, {count} nodes (median of {times})", statistics.median(taken), "s", more)
         assert not place.journal.rows("SELECT 1 FROM instances WHERE state != 'running'")
         assert not place.journal.rows("SELECT 1 FROM failures")
