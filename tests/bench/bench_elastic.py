@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -291,6 +292,7 @@ def peer(count: int) -> None:
 
 
 def _working(given: dict[str, Any], slurm: Path) -> None:
+    logging.disable(logging.CRITICAL)
     config = Config(**given)
     journal = Journal(config.journal)
     model: Any = ModelOfSlurm(slurm)
@@ -341,9 +343,13 @@ def commands(folder: Path, count: int, times: int) -> None:
             ("status", ("status", "--json")),
             ("check", ("check",)),
         ):
+            before = os.times()
             taken = [place.command(*arguments) for _time in range(times)]
+            after = os.times()
+            used = after.children_user + after.children_system - before.children_user - before.children_system
             calls = Counter(action for _at, action, _status in ec2.ask("answers")[0])
             more = ", ".join(f"{number // times} {action}" for action, number in calls.items())
+            more = f"{used / times:.3f} s of processor time{more and ', '}{more}"
             line(f"{what} as a whole process, {count} nodes (median of {times})", statistics.median(taken), "s", more)
         assert not place.journal.rows("SELECT 1 FROM instances WHERE state != 'running'")
         assert not place.journal.rows("SELECT 1 FROM failures")
