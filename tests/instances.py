@@ -161,8 +161,10 @@ class Instances:
             threading.Thread(target=self._user_data, args=(name, base64.b64decode(data)), daemon=True).start()
 
     def _user_data(self, name: str, script: bytes) -> None:
-        wait = ["docker", "exec", name, "systemctl", "is-system-running", "--wait"]
-        subprocess.run(wait, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=60)
+        booted = (
+            'until systemctl is-system-running --wait 2>/dev/null | grep -qE "running|degraded"; do sleep 0.2; done'
+        )
+        subprocess.run(["docker", "exec", name, "timeout", "60", "sh", "-c", booted], check=False)
         write = "mkdir -p /var/lib/cloud && cat >/var/lib/cloud/user-data && chmod 700 /var/lib/cloud/user-data"
         subprocess.run(["docker", "exec", "--interactive", name, "sh", "-c", write], input=script, check=False)
         first = "/var/lib/cloud/user-data >/var/log/cloud-init-output.log 2>&1"
