@@ -188,9 +188,12 @@ class Instances:
     def by_address(self, address: str) -> Instance | None:
         return next((each for each in self.all.values() if each.container and each.address == address), None)
 
-    def end(self) -> None:
-        """Remove them all."""
+    def stop(self) -> None:
+        """Look no more."""
         self._stop.set()
+
+    def remove(self) -> None:
+        """Remove all containers."""
         left = docker("ps", "--all", "--quiet", f"--filter=label={OURS}", f"--filter=network={self.network}").split()
         if left:
             docker("rm", "--force", "--volumes", *left)
@@ -241,9 +244,9 @@ def booting(instances: Instances, address: str, port: int) -> Iterator[Instances
     try:
         yield instances
     finally:
+        instances.stop()
         server.shutdown()
-        instances.end()
         for thread in threads:
             thread.join()
         server.server_close()
-        instances.end()
+        instances.remove()
