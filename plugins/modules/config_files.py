@@ -50,7 +50,7 @@ options:
       target:
         description:
           - Where the symbolic link points to. Needed for O(files[].state=link).
-          - It must exist, except in check mode.
+          - It must exist, or be one of O(files), except in check mode.
         type: str
       owner:
         description: Name or number of the owner. An unknown name is an error, except in check mode.
@@ -227,10 +227,10 @@ def normalise(module: AnsibleModule, entry: dict[str, Any]) -> None:
             module.fail_json(msg=f"{path}: {error}")
 
 
-def check_target(module: AnsibleModule, entry: dict[str, Any]) -> None:
+def check_target(module: AnsibleModule, entry: dict[str, Any], made: set[str]) -> None:
     """Refuse a link that would lead nowhere. In check mode something else may be about to make its target."""
-    target = os.path.join(os.path.dirname(entry["path"]), entry["target"])
-    if not module.check_mode and not os.path.exists(target):
+    target = os.path.normpath(os.path.join(os.path.dirname(entry["path"]), entry["target"]))
+    if not module.check_mode and target not in made and not os.path.exists(target):
         module.fail_json(
             msg=f"{entry['path']}: '{entry['target']}', where the link shall point to, does not exist on this host"
         )
@@ -356,8 +356,10 @@ def main() -> None:
     ]  # Ansible returns the parameters, and takes no bytes that are no text
     for entry in files:
         normalise(module, entry)
+    made = {entry["path"] for entry in files if entry["state"] in ("file", "directory")}
+    for entry in files:
         if entry["state"] == "link":
-            check_target(module, entry)
+            check_target(module, entry, made)
 
     differences: dict[str, dict[str, str]] = {}
     candidates: list[tuple[str, str]] = []
