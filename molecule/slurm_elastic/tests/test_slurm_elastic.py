@@ -65,6 +65,7 @@ def ec2(host: Host, port: int) -> Iterator[Ec2]:
             service.client(account, region, "iam").create_instance_profile(InstanceProfileName="node")
         service.names["ami-plain"] = "ami-12c6146b"
         host.check_output("systemctl start hpcops-elastic")
+        eventually(lambda: "is at work" in said(host, "slurm-elastic status"), seconds=60)
         yield service
     os.environ.clear()
     os.environ.update(saved)
@@ -314,6 +315,7 @@ def test_without_its_service_resume_gives_the_job_back_and_says_why(host: Host, 
         host.check_output(
             "sed -i '/service_timeout: 1$/d' /etc/hpcops-elastic/config.yml && systemctl start hpcops-elastic"
         )
+    eventually(lambda: "is at work" in said(host, "slurm-elastic status"), seconds=60)
     at_once(host, job)
     wait_for(host, cloud, job)
 
