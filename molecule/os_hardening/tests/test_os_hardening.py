@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 (CTL,), (C1, C2), (STRANGER,) = names("slurmctld"), sorted(names("slurmd")), names("strangers")
 testinfra_hosts = [f"docker://{CTL}"]
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-ADDRESS = "198.18.79.18"
+ADDRESS, ADDRESS6 = "198.18.79.18", "2001:2:0:79::12"
 KEY = ["-i", str(STATE / "id"), "-o", "IdentitiesOnly=yes"]
 SSH = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
 BY_SSH = {
@@ -68,30 +69,46 @@ apt-get update
 """
 
 
-def reaches(name: str, port: int) -> bool:
+# Writes down what comes to the port at which hosts await a DHCP server.
+DHCP_CLIENT = """
+import pathlib, socket
+client = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+client.bind(('::', 546))
+pathlib.Path('/tmp/lease').write_bytes(client.recv(99))
+"""
+DHCP_SERVER = """
+import socket, sys
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind(('::', int(sys.argv[1])))
+server.sendto(sys.argv[1].encode(), (sys.argv[2], 546, 0, socket.if_nametoindex('eth0')))
+"""
+
+
+def reaches(name: str, port: int, address: str = ADDRESS) -> bool:
     """Whether the host can connect to the controller's port."""
-    return bool(container(name).run(f"timeout 2 bash -c '</dev/tcp/{ADDRESS}/{port}'").rc == 0)
+    return bool(container(name).run(f"timeout 2 bash -c '</dev/tcp/{address}/{port}'").rc == 0)
 
 
-def log_in(user: str, *options: str) -> subprocess.CompletedProcess[str]:
+def log_in(user: str, *options: str, address: str = ADDRESS) -> subprocess.CompletedProcess[str]:
     command = [
         "ssh",
+        *(options or KEY),
         *SSH,
         "-o",
         "ConnectTimeout=3",
         "-o",
         "BatchMode=yes",
-        *(options or KEY),
-        f"{user}@{ADDRESS}",
+        f"{user}@{address}",
         "id -un",
     ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def harden(**variables: object) -> Run:
+def harden(account: str = "root", **variables: Any) -> Run:
     """Run the role on the controller, by SSH."""
     by_ssh = STATE / "by_ssh.json"
-    by_ssh.write_text(json.dumps({"all": {"hosts": {CTL: BY_SSH}}}), encoding="utf-8")
+    there = {**BY_SSH, "ansible_user": account, "ansible_become": account != "root"}
+    by_ssh.write_text(json.dumps({"all": {"hosts": {CTL: there}}}), encoding="utf-8")
     return run_playbook("--tags=os_hardening", f"--limit={CTL}", f"--inventory={by_ssh}", variables=variables)
 
 
@@ -106,7 +123,7 @@ def failed_task(run: Run) -> str:
 @pytest.fixture(name="listener")
 def listener_fixture(host: Host) -> Iterator[int]:
     """A port of the controller that nobody declared, at which somebody listens."""
-    host.check_output("systemd-run --quiet --unit=undeclared python3 -m http.server 8080")
+    host.check_output("systemd-run --quiet --unit=undeclared python3 -m http.server --bind :: 8080")
     eventually(lambda: host.run("timeout 2 bash -c '</dev/tcp/127.0.0.1/8080'").rc == 0)
     yield 8080
     host.check_output("systemctl stop undeclared")
@@ -117,9 +134,21 @@ def test_declared_ports_are_open_to_the_cluster_alone(host: Host, listener: int)
     for port in (6817, 6819, 22):
         assert reaches(C1, port)
         assert not reaches(STRANGER, port)
+    assert reaches(C1, 22, ADDRESS6)
+    assert not reaches(STRANGER, 22, ADDRESS6)
+    assert log_in("root", address=ADDRESS6).stdout == "root\n"
     for name in (C1, STRANGER):
         assert not reaches(name, listener), f"{name} reaches a port that nobody declared"
     assert host.run(f"timeout 2 bash -c '</dev/tcp/127.0.0.1/{listener}'").rc == 0
+
+
+def test_answers_of_dhcp_servers_come_in_and_nothing_else_to_their_port(host: Host) -> None:
+    local = host.check_output("ip -6 -oneline address show dev eth0 scope link").split()[3].split("/")[0]
+    host.check_output(f"systemd-run --quiet --unit=dhcp-client python3 -c {shlex.quote(DHCP_CLIENT)}")
+    eventually(lambda: ":546 " in said(host, "ss --udp --listening --numeric"))
+    for port in (5470, 547):
+        container(STRANGER).check_output(f"python3 -c {shlex.quote(DHCP_SERVER)} {port} {local}")
+    assert eventually(lambda: said(host, "cat /tmp/lease")) == "547"
 
 
 def test_jobs_run_behind_firewalls_on_every_pair_of_daemons(host: Host) -> None:
@@ -151,10 +180,13 @@ def test_firewall_that_locks_the_play_out_is_taken_back(host: Host) -> None:
 
 def test_other_tables_of_the_host_stay_and_more_ports_are_open_to_those_named(host: Host, listener: int) -> None:
     host.check_output("nft 'add table inet other; add chain inet other forward'")
-    harden(os_hardening_more_ports=[{"ports": [str(listener)], "from": ["198.18.79.100"]}]).succeeded()
+    harden(
+        os_hardening_more_ports=[{"ports": [str(listener)], "from": ["198.18.79.100", "2001:2:0:79::64"]}]
+    ).succeeded()
     assert "chain forward" in said(host, "nft list table inet other")
-    assert reaches(STRANGER, listener)
-    assert not reaches(C1, listener)
+    for address in (ADDRESS, ADDRESS6):
+        assert reaches(STRANGER, listener, address)
+        assert not reaches(C1, listener, address)
     harden().succeeded()
 
 
@@ -222,3 +254,36 @@ def test_security_updates_are_made_but_for_slurm_and_what_is_held(host: Host) ->
         host.check_output(
             "rm /etc/apt/sources.list.d/canary.list; apt-get purge --yes --allow-change-held-packages '*-canary'"
         )
+
+
+def test_account_of_the_play_gets_in_without_a_job_and_others_do_not(host: Host) -> None:
+    host.check_output("echo 'alice ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/alice")
+    jobs_only: dict[str, Any] = {
+        "account": "alice",
+        "os_hardening_jobs_only": True,
+        "os_hardening_ssh_groups": ["root", "operators", "bob"],
+    }
+    try:
+        assert "this play has come in as alice, who has no job here" in harden(**jobs_only).failed().failure
+        harden(**jobs_only, os_hardening_jobs_exempt_groups=["operators"]).succeeded()
+        assert log_in("alice").stdout == "alice\n"
+        assert log_in("root").stdout == "root\n"
+        refused = log_in("bob", *KEY, "-o", "LogLevel=INFO")
+        assert "you have no active jobs on this node" in refused.stderr
+    finally:
+        host.check_output("rm /etc/sudoers.d/alice")
+
+
+def test_what_is_switched_off_is_gone_and_comes_back(host: Host, listener: int) -> None:
+    file = host.file("/etc/ssh/sshd_config.d/00-hpcops.conf")
+    assert file.exists
+    harden(os_hardening_firewall=False, os_hardening_sshd=False).succeeded()
+    assert host.run("nft list table inet hpcops").rc != 0
+    assert not host.service("hpcops-firewall").is_enabled
+    assert not file.exists
+    for address in (ADDRESS, ADDRESS6):
+        assert reaches(STRANGER, listener, address)
+    assert log_in("bob").stdout == "bob\n"
+    harden().succeeded()
+    assert not reaches(STRANGER, listener)
+    assert "Permission denied (publickey)" in log_in("bob").stderr

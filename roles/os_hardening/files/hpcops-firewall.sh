@@ -76,6 +76,7 @@ case ${1:-} in
     fi
     ;;
   stop)
+    systemctl --no-block stop "$undo.timer" 2>/dev/null || true
     rm -f "$state/loaded"
     nft delete table inet hpcops 2>/dev/null || true
     ;;
