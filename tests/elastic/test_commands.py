@@ -525,7 +525,12 @@ def test_reconcile_as_a_process_says_what_it_finds_and_writes_metrics(site: Site
     environment = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
     site.programs.tell(LINE.format(name=name, state="IDLE+CLOUD+POWERING_UP") for name in NODES[:2])
     done = site.process("reconcile", **environment)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"seen  untold: {name} powers up, and nobody was told here" for name in NODES[:2]
+    ]
+    site.journal.want((name, "cpu", "", False) for name in NODES[:2])
+    assert site.process("reconcile", **environment).stdout == ""
     assert sorted(site.wants()) == ["cpu-1", "cpu-2"]
     assert samples(site.metrics.read_text(encoding="utf-8"))['slurm_elastic_nodes{group="cpu",state="wanted"}'] == 2
     site.programs.tell(LINE.format(name=name, state="IDLE+CLOUD+POWERED_DOWN") for name in NODES[:2])

@@ -95,11 +95,13 @@ def submit(host: Host, partition: str, *options: str, run: str = "srun hostname"
 
 
 def job_of(host: Host, job: str, key: str = "JobState") -> str:
-    return str(host.check_output(f"scontrol --oneliner show job {job}").split(f" {key}=")[1].split()[0])
+    """Nothing while slurmctld does not answer, as when it looks for ten seconds for the address of a node that never booted."""
+    found = re.search(rf" {key}=(\S+)", said(host, f"scontrol --oneliner show job {job}"))
+    return found[1] if found else ""
 
 
 def states(host: Host, prefix: str) -> dict[str, str]:
-    lines = host.check_output("sinfo --noheader --Node --format='%N %T'").splitlines()
+    lines = said(host, "sinfo --noheader --Node --format='%N %T'").splitlines()
     return {name: text for name, text in map(str.split, lines) if name.startswith(prefix)}
 
 
@@ -126,7 +128,7 @@ def at_once(host: Host, job: str) -> None:
 
 
 def restarts(host: Host, job: str) -> int:
-    return int(job_of(host, job, "Restarts"))
+    return int(job_of(host, job, "Restarts") or 0)
 
 
 def group(host: Host, name: str) -> dict[str, Any]:
