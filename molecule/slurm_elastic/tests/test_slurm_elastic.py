@@ -212,7 +212,7 @@ def test_idle_nodes_are_suspended_and_their_instances_end(host: Host, ec2: Ec2, 
     eventually(lambda: alive(ec2), lambda left: not left, seconds=90)
     off(host, "cpu-")
     eventually(lambda: cloud.of("cpu"), lambda left: not left)
-    assert states(host, "c1") == {"c1": "idle"}
+    eventually(lambda: states(host, "c1"), lambda seen: seen == {"c1": "idle"})
 
 
 def test_names_are_used_again(host: Host, ec2: Ec2, cloud: Instances, report: Report) -> None:
