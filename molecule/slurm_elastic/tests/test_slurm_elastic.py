@@ -90,6 +90,7 @@ def munge_key(host: Host) -> str:
 
 def submit(host: Host, partition: str, *options: str, run: str = "srun hostname") -> str:
     """Return the job's number."""
+    eventually(lambda: host.run("timeout 3 squeue").rc == 0, seconds=60)
     command = f"cd /tmp && sbatch --parsable --partition={partition} {' '.join(options)} --wrap='{run}'"
     return str(host.check_output(f"runuser -u slurm -- sh -c {json.dumps(command)}")).strip()
 
@@ -98,6 +99,11 @@ def job_of(host: Host, job: str, key: str = "JobState") -> str:
     """Nothing while slurmctld does not answer, as when it looks for ten seconds for the address of a node that never booted."""
     found = re.search(rf" {key}=(\S+)", said(host, f"scontrol --oneliner show job {job}"))
     return found[1] if found else ""
+
+
+def tell(host: Host, command: str) -> None:
+    """Again, as long as slurmctld does not answer."""
+    eventually(lambda: host.run(command).rc == 0, seconds=60)
 
 
 def states(host: Host, prefix: str) -> dict[str, str]:
@@ -124,7 +130,7 @@ def wait_for(host: Host, cloud: Instances, job: str, wanted: str = "COMPLETED", 
 
 def at_once(host: Host, job: str) -> None:
     """Slurm lets a job that was queued again wait for two minutes, until what it was given before cannot be used any more."""
-    host.check_output(f"scontrol update jobid={job} starttime=now")
+    tell(host, f"scontrol update jobid={job} starttime=now")
 
 
 def restarts(host: Host, job: str) -> int:
@@ -271,7 +277,7 @@ def test_instances_that_do_not_become_nodes_stop_their_pool_alone(host: Host, ec
     eventually(lambda: group(host, "broken")["blocked"], lambda why: "boot" in why, seconds=240)
     assert not group(host, "cpu")["blocked"]
     eventually(lambda: job_of(host, job), lambda seen: seen == "PENDING", seconds=30)
-    host.check_output(f"scancel {job}")
+    tell(host, f"scancel {job}")
     assert "cleared" in host.check_output("slurm-elastic clear")
     eventually(lambda: [each for each in alive(ec2) if tags(each)["hpcops:group"] == "broken"], lambda left: not left)
 
@@ -288,7 +294,7 @@ def test_notice_of_spot_gives_the_job_back_at_once(host: Host, ec2: Ec2, cloud: 
     at_once(host, job)
     wait_for(host, cloud, job, "RUNNING")
     eventually(lambda: instance.id in {each["InstanceId"] for each in alive(ec2)}, lambda there: not there, seconds=60)
-    host.check_output(f"scancel {job}")
+    tell(host, f"scancel {job}")
 
 
 def test_instance_that_aws_takes_is_noticed(host: Host, ec2: Ec2, cloud: Instances, report: Report) -> None:
@@ -301,7 +307,7 @@ def test_instance_that_aws_takes_is_noticed(host: Host, ec2: Ec2, cloud: Instanc
     report("from the instance's end to the job queued again", time.monotonic() - begin)
     at_once(host, job)
     wait_for(host, cloud, job, "RUNNING")
-    host.check_output(f"scancel {job}")
+    tell(host, f"scancel {job}")
 
 
 def test_without_its_service_resume_gives_the_job_back_and_says_why(host: Host, ec2: Ec2, cloud: Instances) -> None:
