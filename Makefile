@@ -14,7 +14,7 @@ SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/m
 SLOW := cgroup storage_nfs build_packages auth_slurm galera keys backup reboot live
 ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
 # The longest first, so that none of them is left to run alone.
-LONG := change slurm_elastic grow failover accounting prometheus slurmrestd
+LONG := change slurm_elastic os_hardening grow failover accounting prometheus slurmrestd
 # Whole clusters take longest and go first, and on all releases; elsewhere than on trixie a sequence is short. +linear: by Ansible's own
 # strategy, as most users run it; else by Mitogen's. Slurm's own metrics are those of forky, whose cluster is monitored.
 TEST := cluster@trixie+linear cluster@forky cluster@bookworm cgroup \
