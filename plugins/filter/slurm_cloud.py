@@ -145,17 +145,18 @@ def _needed(group: Mapping[str, Any], key: str, name: str) -> Any:
 
 
 def _nodes(group: Mapping[str, Any], name: str) -> str:
-    prefix, count, first = str(_needed(group, "prefix", name)), _number(group, "count", name), 1
+    prefix, count, first = _needed(group, "prefix", name), _number(group, "count", name), 1
     if group.get("first") is not None:
         first = _number(group, "first", name)
     return f"{prefix}[{first}-{first + count - 1}]" if count > 1 else f"{prefix}{first}"
 
 
 def _number(group: Mapping[str, Any], key: str, name: str) -> int:
+    value = _needed(group, key, name)
     try:
-        return int(_needed(group, key, name) if key == "count" else group[key])
+        return int(value)
     except (TypeError, ValueError) as error:
-        raise HpcopsError(f"group {name}: {key} must be a number, not {group[key]!r}") from error
+        raise HpcopsError(f"group {name}: {key} must be a number, not {value!r}") from error
 
 
 def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
