@@ -7,18 +7,17 @@ import os
 import re
 import shlex
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ansible_collections.hpcops.cluster.tests.runbooks import ALL, Command, commands_of, text_of
 from ansible_collections.hpcops.cluster.tests.scenarios import INVENTORY, container, eventually, names, seen_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RUNBOOKS = Path(__file__).resolve().parents[3] / "docs" / "runbooks"
 PARTS = ["Symptoms", "Impact", "First five minutes", "Diagnosis", "Repair", "Verify", "Rollback", "Escalation"]
 NODE = names("slurmd")[0]
 PREFIX = names("slurmctld")[0].removesuffix("ctl")
@@ -31,66 +30,39 @@ HOSTS = {
     "host": NODE,
 }
 WORDS = {"INVENTORY": INVENTORY, "NODE": NODE, "USER": "alice"}
-# A block, and the line before it that tells why it cannot be run here.
-BLOCK = re.compile(r"^(_Not run by the tests: [^_]+\._\n\n)?```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROMPT = re.compile(r"(?P<where>\w+)[#$] (?P<command>.+)")
+# Whose commands another scenario runs.
+OWN_SCENARIO = {"cloud": "slurm_elastic"}
 
 
-@dataclass(frozen=True)
-class Command:
-    """A line of a runbook."""
-
-    part: str
-    where: str
-    command: str
-    runs_here: bool = True
-
-    def run(self) -> subprocess.CompletedProcess[str]:
-        command = re.sub(r"\b[A-Z]{4,}\b", lambda word: WORDS.get(word[0], word[0]), self.command)
-        if self.where == "control":
-            arguments = ["sh", "-c", command]
-        elif self.where == "login":
-            arguments = ["docker", "exec", f"{PREFIX}login", "su", "--login", "alice", "--command", command]
-        else:
-            arguments = ["docker", "exec", HOSTS[self.where], "sh", "-c", command]
-        return subprocess.run(
-            arguments,
-            cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"],
-            env={**os.environ, "ANSIBLE_CONFIG": str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "ansible.cfg")},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-
-
-def commands_of(runbook: str) -> list[Command]:
-    text = (RUNBOOKS / f"{runbook}.md").read_text(encoding="utf-8")
-    found = []
-    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        part, _newline, body = section.partition("\n")
-        for reason, block in BLOCK.findall(body):
-            for line in block.splitlines():
-                match = PROMPT.fullmatch(line)
-                assert match, f"{runbook}, {part}: not a command behind a prompt: {line}"
-                found.append(Command(part, match["where"], match["command"], runs_here=not reason))
-    return found
+def run(command: Command) -> subprocess.CompletedProcess[str]:
+    text = command.filled(WORDS)
+    if command.where == "control":
+        arguments = ["sh", "-c", text]
+    elif command.where == "login":
+        arguments = ["docker", "exec", f"{PREFIX}login", "su", "--login", "alice", "--command", text]
+    else:
+        arguments = ["docker", "exec", HOSTS[command.where], "sh", "-c", text]
+    return subprocess.run(
+        arguments,
+        cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 @functools.cache
 def on_a_healthy_cluster(where: str, command: str) -> subprocess.CompletedProcess[str]:
     """What a command does that several runbooks have, as the acceptance test: once."""
-    return Command("", where, command).run()
-
-
-ALL = sorted(path.stem for path in RUNBOOKS.glob("*.md") if path.stem != "README")
+    return run(Command("", where, command))
 
 
 @pytest.mark.parametrize("runbook", ALL)
 def test_runbook_has_all_parts_and_the_list_names_it(runbook: str) -> None:
-    text = (RUNBOOKS / f"{runbook}.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == PARTS
-    assert f"[{runbook}]({runbook}.md)" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text_of(runbook), re.MULTILINE) == PARTS
+    assert f"[{runbook}]({runbook}.md)" in text_of("README")
     assert {command.part for command in commands_of(runbook)} >= {"First five minutes", "Repair"}
 
 
@@ -98,7 +70,12 @@ monitored = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster 
 
 
 @pytest.mark.parametrize(
-    "runbook", [pytest.param(each, marks=monitored if each == "monitoring" else seen_before) for each in ALL]
+    "runbook",
+    [
+        pytest.param(each, marks=monitored if each == "monitoring" else seen_before)
+        for each in ALL
+        if each not in OWN_SCENARIO
+    ],
 )
 def test_commands_of_the_runbook_succeed_on_a_healthy_cluster(runbook: str) -> None:
     failed = []
@@ -182,7 +159,7 @@ def test_repair_of_the_runbook_brings_back_what_was_broken(runbook: str) -> None
     for command in commands_of(runbook):
         if command.part == "Repair" and command.runs_here:
             # What answers a moment later than it was started is asked again, as people do.
-            eventually(command.run, lambda done: done.returncode == 0, 60)
+            eventually(functools.partial(run, command), lambda done: done.returncode == 0, 60)
     eventually(works, seconds=60)
     job = Command("", "login", "cd /tmp && srun --nodes=2 --immediate=60 true")
-    eventually(job.run, lambda done: done.returncode == 0, 90)
+    eventually(lambda: run(job), lambda done: done.returncode == 0, 90)

@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Ec2, ec2_service
 from ansible_collections.hpcops.cluster.tests.instances import Instances, booting, docker
+from ansible_collections.hpcops.cluster.tests.runbooks import commands_of
 from ansible_collections.hpcops.cluster.tests.scenarios import (
     DISTRO,
     Report,
@@ -244,6 +245,16 @@ def test_metrics_reach_node_exporter_and_costs_are_told(host: Host) -> None:
     head, *costs = host.check_output("slurm-elastic costs --csv").splitlines()
     assert head.startswith("day,job,")
     assert len(costs) >= 2
+
+
+def test_commands_of_the_runbook_succeed(host: Host, cloud: Instances) -> None:
+    wait_for(host, cloud, submit(host, "cloud"))
+    user = {"ctl": "root", "login": "slurm"}  # the only ordinary user here
+    for command in commands_of("cloud"):
+        text = command.filled({"NODE": "cpu-1", "NODES": "cpu-[1-4]"})
+        done = host.run(f"runuser -u {user[command.where]} -- sh -c %s", f"cd /tmp && {text}")
+        assert done.rc == 0, f"{command.where}: {text}: {done.stderr} {done.stdout}"
+    eventually(lambda: cloud.of("cpu"), lambda left: not left, seconds=90)
 
 
 # --- What goes wrong -------------------------------------------------------------------------------------------------
