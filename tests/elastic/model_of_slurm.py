@@ -29,6 +29,7 @@ class ModelOfSlurm:
                 "CREATE TABLE IF NOT EXISTS nodes (name TEXT PRIMARY KEY, power TEXT, down INT, drain INT, reason TEXT)"
             )
             connection.execute("CREATE TABLE IF NOT EXISTS explained (job TEXT, text TEXT)")
+            connection.execute("CREATE TABLE IF NOT EXISTS forgotten (name TEXT)")
             connection.executemany("INSERT INTO nodes VALUES (?, ?, 0, 0, '')", [(name, OFF) for name in nodes])
 
     @contextmanager
@@ -54,7 +55,7 @@ class ModelOfSlurm:
         with self._connection() as connection:
             for name, power, down, drain, reason in connection.execute("SELECT * FROM nodes"):
                 states = {"DOWN" if down else "IDLE", "CLOUD", power, *(["DRAIN"] if drain else [])} - {UP}
-                found[name] = Node(name, frozenset(states), reason)
+                found[name] = Node(name, frozenset(states), reason, "10.0.0.7" if power == UP else name)
         return found
 
     def update(self, nodes: Iterable[str], state: str, reason: str = "") -> None:
@@ -69,6 +70,11 @@ class ModelOfSlurm:
             connection.executemany(
                 f"UPDATE nodes SET {change} WHERE name = :name", [{"name": name, "reason": reason} for name in nodes]
             )
+
+    def forget_names(self, nodes: Iterable[str]) -> None:
+        self._ask()
+        with self._connection() as connection:
+            connection.executemany("INSERT INTO forgotten VALUES (?)", [(name,) for name in nodes])
 
     def explain(self, jobs: Iterable[str], text: str) -> None:
         with self._connection() as connection:
@@ -112,3 +118,8 @@ class ModelOfSlurm:
     def explained(self) -> dict[str, str]:
         with self._connection() as connection:
             return dict(connection.execute("SELECT job, text FROM explained").fetchall())
+
+    def forgotten(self) -> list[str]:
+        """Nodes whose names slurmctld is to look up no more."""
+        with self._connection() as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM forgotten ORDER BY name")]

@@ -143,7 +143,8 @@ def test_resume_with_a_silent_service_gives_the_nodes_back_and_says_why(site: Si
         "and start it.\n"
     )
     assert site.wants() == {}
-    down, off = site.programs.told()
+    nowhere, down, off = site.programs.told()
+    assert nowhere == "update nodename=cpu-[1-3] nodeaddr=192.0.2.1,192.0.2.1,192.0.2.1"
     assert down.startswith(
         "update nodename=cpu-[1-3] state=DOWN reason=elastic: service: hpcops-elastic.service shows no"
     )
@@ -166,6 +167,7 @@ def test_nodes_of_no_group_go_back_to_slurm_and_the_others_are_on_their_way(site
     assert "configuration: no group has gpu-[1-2]; the others are on their way." in done.stderr
     assert site.wants() == {"cpu-1": ""}
     assert [told.split(" reason=")[0] for told in site.programs.told()] == [
+        "update nodename=gpu-[1-2] nodeaddr=192.0.2.1,192.0.2.1",
         "update nodename=gpu-[1-2] state=DOWN",
         "update nodename=gpu-[1-2] state=POWER_DOWN",
     ]
@@ -175,8 +177,8 @@ def test_resume_with_a_journal_that_is_locked_for_long_gives_the_nodes_back(site
     monkeypatch.setattr("hpcops_elastic.journal.PATIENCE", 0.2)
     with site.journal.transaction():
         assert site.run("resume", "cpu-1") == 1
-    assert "the journal" in site.programs.told()[0]
-    assert "database is locked" in site.programs.told()[0]
+    assert "the journal" in site.programs.told()[1]
+    assert "database is locked" in site.programs.told()[1]
 
 
 def test_suspend_and_resume_fail_write_what_slurm_says(site: Site) -> None:
@@ -287,7 +289,7 @@ def test_a_journal_of_another_schema_is_not_touched(site: Site, capsys: Any) -> 
         said = capsys.readouterr().err
         assert f"the journal {site.journal.path} has schema 7, and this program knows 1; end all instances" in said
     assert site.wants() == {}
-    assert "state=DOWN reason=elastic: the journal" in site.programs.told()[0]
+    assert "state=DOWN reason=elastic: the journal" in site.programs.told()[1]
 
 
 def test_what_is_no_journal_is_told(site: Site, capsys: Any) -> None:

@@ -90,6 +90,7 @@ def test_a_refusal_of_each_class_for_good(cluster: Cluster, ec2: Ec2, kind: str,
     assert cluster.alive() == []
     assert cluster.slurm.explained() == {"7": f"elastic: {kind}: {code}: Alas."}
     assert all(cluster.slurm.nodes()[name].reason == f"elastic: {kind}: {code}: Alas." for name in NODES)
+    assert cluster.slurm.forgotten() == sorted(NODES)
     assert len(cluster.calls()) == {"quota": 2, "unknown": 1}.get(kind, 6)
     all_is_well(cluster)
     run_again(cluster)
@@ -226,6 +227,7 @@ def test_an_instance_that_ended_right_after_its_node_came_up_is_no_failed_boot(c
         cluster.reconcile()
         cluster.settle()
         assert "lost: " in cluster.slurm.nodes()["cpu-1"].reason
+        assert cluster.slurm.forgotten() == []
     assert cluster.journal.avoided() == {}
 
 

@@ -48,6 +48,7 @@ def slurm(cluster: Cluster, programs: Programs) -> Slurm:
 def test_reasons_are_told_apart_from_other_texts(slurm: Slurm, programs: Programs, after: str, reason: str) -> None:
     programs.tell([LINE.format(name="cpu-1", state="IDLE+CLOUD+DRAIN+POWERED_DOWN") + after])
     node = slurm.nodes()["cpu-1"]
+    assert node.unheard
     assert node.reason == reason
     assert node.states == {"IDLE", "CLOUD", "DRAIN", "POWERED_DOWN"}
     assert node.kept == reason.startswith(NONE_OF)
@@ -75,6 +76,12 @@ def test_states_mean_what_they_mean(
     node = slurm.nodes()["cpu-1"]
     found = (node.off, node.starting, node.joined, node.leaving, node.finished)
     assert found == (off, starting, joined, leaving, finished)
+
+
+def test_nodes_that_have_registered_have_an_address(slurm: Slurm, programs: Programs) -> None:
+    line = LINE.format(name="cpu-1", state="IDLE+CLOUD")
+    programs.tell([line.replace("NodeAddr=cpu-1", "NodeAddr=10.0.0.7")])
+    assert not slurm.nodes()["cpu-1"].unheard
 
 
 def test_what_a_person_has_set_down_is_not_finished() -> None:
@@ -128,6 +135,11 @@ def test_many_nodes_and_jobs_are_told_in_lines_that_a_command_takes(slurm: Slurm
     told = programs.told()
     assert 1 < len(told) < 10
     assert all(len(line) < 128 * 1024 for line in told)
+    slurm.forget_names(f"n{number}" for number in range(20_000))
+    *_before, addressed, last = programs.told()
+    assert addressed.startswith("update nodename=n[0-")
+    assert last.endswith(",192.0.2.1" * 9)
+    assert len(addressed) < 128 * 1024
     slurm.explain((str(number) for number in range(1, 1001)), "elastic: why")
     line = programs.told()[-1]
     assert line.startswith("update jobid=1,2,3,")

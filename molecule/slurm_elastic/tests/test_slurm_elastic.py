@@ -209,7 +209,7 @@ def test_job_makes_plain_images_into_nodes(host: Host, ec2: Ec2, cloud: Instance
     first = next(each for each in cloud.of("cpu") if each.index == 0)
     assert docker("exec", first.container, "cat", "/var/lib/first-command") == "first"
     assert docker("exec", first.container, "stat", "--format=%U %a", "/etc/munge/munge.key") == "munge 400"
-    if DISTRO != "bookworm":  # 22.05 knows no instances
+    if DISTRO == "trixie":  # 22.05 knows no instances, and 26.05 does not take from slurmd what they are
         assert f"InstanceId={first.id}" in host.check_output("scontrol show node cpu-1")
     docker("commit", first.container, GOLDEN)
     cloud.images |= dict.fromkeys(("cpu", "spot"), GOLDEN)

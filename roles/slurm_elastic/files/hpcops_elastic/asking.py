@@ -113,5 +113,6 @@ def give_back(config: Config, nodes: str, reason: str) -> None:
     """Without the service: at least Slurm is told, so that its jobs need not wait for ResumeTimeout."""
     slurm = Slurm(config)
     names = expand(nodes)
+    slurm.forget_names(names)
     slurm.update(names, "DOWN", f"{OURS}{reason}"[:500])
     slurm.update(names, "POWER_DOWN")

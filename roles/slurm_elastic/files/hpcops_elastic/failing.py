@@ -81,6 +81,12 @@ class Failer:
             if row["job"] and not row["tried"]:
                 jobs.setdefault(row["reason"], set()).add(row["job"])
         self._journal.change_all("DELETE FROM failures WHERE node = ?", done)
+        unheard = [name for names in by_reason.values() for name in names if nodes[name].unheard]
+        try:
+            self._slurm.forget_names(unheard)
+        except SlurmError as error:
+            self._later(fold(unheard), error)
+            return
         for reason, names in by_reason.items():
             try:
                 self._slurm.update(names, "DOWN", reason)

@@ -22,11 +22,14 @@ NONE_OF = f"{OURS}none of "
 """What the reasons of drains of whole groups begin with."""
 TIMED_OUT = "ResumeTimeout reached"
 """Slurm's reason."""
+NOWHERE = "192.0.2.1"
+"""An address that nobody has (RFC 5737)."""
 _ARGUMENT = 100_000  # Linux takes no argument of more than 128 KiB
 _TIMEOUT = 30
 # Of the lines of scontrol show nodes, with all that may stand after a reason: Comment and Extra are free text, too. Who gave the
 # reason and when stands after its first line, and always since Slurm notes that.
 _NODE = re.compile(r"^NodeName=(\S+) .*? State=(\S+) ", re.ASCII)
+_ADDRESS = re.compile(r" NodeAddr=(\S+)")
 _AFTER = re.compile(r" (?:Comment|Extra|InstanceId|InstanceType|ReservationName)=")
 _REASON = re.compile(r" Reason=(.*?)(?: \[[^\s@]+@[^\s\]]+\]|$)")
 _PING = re.compile(r"^Slurmctld\(\S+\) at (\S+) is (UP|DOWN)")
@@ -39,6 +42,7 @@ class Node:
     name: str
     states: frozenset[str]
     reason: str = ""
+    address: str = ""
 
     @property
     def off(self) -> bool:
@@ -48,6 +52,11 @@ class Node:
     @property
     def starting(self) -> bool:
         return "POWERING_UP" in self.states
+
+    @property
+    def unheard(self) -> bool:
+        """Whether Slurm has only its name for an address: it has not registered since it was powered up."""
+        return self.address == self.name
 
     @property
     def joined(self) -> bool:
@@ -121,9 +130,12 @@ class Slurm:
         for line in self._run("scontrol", "--all", "--oneliner", "show", "nodes", self._nodes).splitlines():
             found = _NODE.match(line)
             if found:
+                address = _ADDRESS.search(line)
                 reason = _REASON.search(_AFTER.split(line, maxsplit=1)[0])
                 states = frozenset(word.rstrip("*~#%!$@^-") for word in found[2].split("+"))
-                nodes[found[1]] = Node(found[1], states, reason[1] if reason else "")
+                nodes[found[1]] = Node(
+                    found[1], states, reason[1] if reason else "", address[1] if address else found[1]
+                )
         if not nodes:
             raise SlurmError(f"scontrol show nodes {self._nodes[:80]} tells of no node")
         return nodes
@@ -133,6 +145,17 @@ class Slurm:
         extra = [f"reason={reason}"] if reason else []
         for names in _batches(nodes):
             self._run("scontrol", "update", f"nodename={fold(names)}", f"state={state}", *extra)
+
+    def forget_names(self, nodes: Iterable[str]) -> None:
+        """Give nodes the address of nobody until they are powered down.
+
+        When a job is queued again, and when slurmctld pings nodes that are down, it looks for the addresses of those that never
+        registered. Where DNS knows no such names it asks ten times, a second apart, and nobody else gets an answer from it meanwhile. That
+        time is all that it costs if Slurm refuses.
+        """
+        for names in _batches(nodes, len(NOWHERE)):
+            addresses = ",".join([NOWHERE] * len(names))  # it takes as many as there are nodes
+            self._run("scontrol", "update", f"nodename={fold(names)}", f"nodeaddr={addresses}", check=False)
 
     def explain(self, jobs: Iterable[str], text: str) -> None:
         """Write beside jobs why they wait; squeue --Format=admin_comment shows it. One that has ended hinders no other."""
@@ -153,15 +176,16 @@ class Slurm:
         return {job: found[job] for job in wanted if job in found}
 
 
-def _batches(names: Iterable[str]) -> Iterable[Sequence[str]]:
-    """Lists that fit on a command line, however badly they fold."""
+def _batches(names: Iterable[str], least: int = 0) -> Iterable[Sequence[str]]:
+    """Lists that fit on a command line, however badly they fold, and so do as many words of the least length."""
     batch: list[str] = []
     size = 0
     for name in names:
-        if size + len(name) + 1 > _ARGUMENT:
+        width = max(len(name), least) + 1
+        if size + width > _ARGUMENT:
             yield batch
             batch, size = [], 0
         batch.append(name)
-        size += len(name) + 1
+        size += width
     if batch:
         yield batch
