@@ -293,11 +293,20 @@ def test_instances_that_do_not_become_nodes_stop_their_pool_alone(host: Host, ec
     eventually(lambda: [each for each in alive(ec2) if tags(each)["hpcops:group"] == "broken"], lambda left: not left)
 
 
-def test_notice_of_spot_gives_the_job_back_at_once(host: Host, ec2: Ec2, cloud: Instances, report: Report) -> None:
+def test_advice_of_spot_keeps_the_node_from_further_jobs_and_notice_gives_its_job_back_at_once(
+    host: Host, ec2: Ec2, cloud: Instances, report: Report
+) -> None:
     job = submit(host, "spot", "--requeue", run="sleep 300")
     wait_for(host, cloud, job, "RUNNING")
     (instance,) = cloud.of("spot")
     assert instance.spot
+    node = job_of(host, job, "NodeList")
+    instance.notices["events/recommendations/rebalance"] = json.dumps({"noticeTime": "2026-01-01T00:00:00Z"})
+    eventually(lambda: "AWS advises" in said(host, f"scontrol show node {node}"), seconds=60)
+    another = submit(host, "spot", run="true")  # there would be room for it
+    wait_for(host, cloud, another)
+    assert job_of(host, another, "NodeList") != node
+    assert job_of(host, job) == "RUNNING"
     begin = time.monotonic()
     instance.notices["spot/instance-action"] = json.dumps({"action": "terminate", "time": "2026-01-01T00:02:00Z"})
     eventually(lambda: restarts(host, job), seconds=60)
@@ -330,11 +339,15 @@ def test_without_its_service_resume_gives_the_job_back_and_says_why(host: Host, 
         job = submit(host, "cloud")
         eventually(lambda: restarts(host, job), seconds=60)
         assert not launches(ec2, asked)
+        nobody = "scontrol show nodes cpu-[1-4] | grep NodeAddr=192.0.2.1"
+        assert said(host, nobody), "slurmctld would look for the address of a node that never was"
     finally:
         host.check_output(
             "sed -i '/service_timeout: 1$/d' /etc/hpcops-elastic/config.yml && systemctl start hpcops-elastic"
         )
     eventually(lambda: "is at work" in said(host, "slurm-elastic status"), seconds=60)
+    off(host, "cpu-")
+    assert not said(host, nobody)
     at_once(host, job)
     wait_for(host, cloud, job)
 
