@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,6 +120,21 @@ class Ec2:
         keys = sts.assume_role(RoleArn=role(account), RoleSessionName="tests")["Credentials"]
         session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
         return session.create_client(service, region_name=region, endpoint_url=f"http://{self.behind}")
+
+    def furnish(self, subnets: Mapping[str, tuple[str, str]], image: str) -> None:
+        """Have what launches name: subnets, each in its account and region, an image, and the instance profile node."""
+        for name, (account, region) in subnets.items():
+            found = self.client(account, region).describe_subnets()["Subnets"]
+            self.names[name] = min(each["SubnetId"] for each in found)
+            self.client(account, region, "iam").create_instance_profile(InstanceProfileName="node")
+        self.names[image] = "ami-12c6146b"
+
+    def keep(self, name: str, secret: str, regions: Iterable[str]) -> None:
+        """Have a secret in Systems Manager's parameter store, for those who have the hub's keys."""
+        for region in regions:
+            self.session.set_credentials(*KEYS.values())
+            ssm = self.session.create_client("ssm", region_name=region, endpoint_url=f"http://{self.behind}")
+            ssm.put_parameter(Name=name, Value=secret, Type="SecureString")
 
     def launch(self, account: str, region: str, count: int = 1, **tags: str) -> list[str]:
         """Start instances with these tags; two underscores stand for a colon."""

@@ -92,11 +92,13 @@ class Instances:
     labels: Sequence[str] = ()
     images: dict[str, str] = field(default_factory=dict)
     """Images of single groups."""
+    pause: float = 0.3
+    """Seconds between two looks at EC2."""
     all: dict[str, Instance] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        while not self._stop.wait(0.3):
+        while not self._stop.wait(self.pause):
             self._look()
 
     def _look(self) -> None:

@@ -60,11 +60,7 @@ def ec2(host: Host, port: int) -> Iterator[Ec2]:
     saved = dict(os.environ)
     os.environ.update({**KEYS, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null"})
     with ec2_service("0.0.0.0", port) as service:
-        for (account, region), name in ((RESEARCH, "subnet-a"), (TRADING, "subnet-b")):
-            subnets = service.client(account, region).describe_subnets()["Subnets"]
-            service.names[name] = min(each["SubnetId"] for each in subnets)
-            service.client(account, region, "iam").create_instance_profile(InstanceProfileName="node")
-        service.names["ami-plain"] = "ami-12c6146b"
+        service.furnish({"subnet-a": RESEARCH, "subnet-b": TRADING}, "ami-plain")
         host.check_output("systemctl start hpcops-elastic")
         eventually(lambda: "is at work" in said(host, "slurm-elastic status"), seconds=60)
         yield service
@@ -77,10 +73,7 @@ def cloud(host: Host, ec2: Ec2, port: int) -> Iterator[Instances]:
     """Instances become containers of the plain image, or of what a test has made for their group."""
     labels = ["owner=molecule", f"hpcops.runner={os.environ.get('HPCOPS_RUNNER', '')}"]
     instances = Instances(ec2, (RESEARCH, TRADING), NETWORK, f"hpcops-test:{DISTRO}", labels)
-    ec2.session.set_credentials(*KEYS.values())
-    for region in (RESEARCH[1], TRADING[1]):
-        ssm = ec2.session.create_client("ssm", region_name=region, endpoint_url=f"http://{ec2.behind}")
-        ssm.put_parameter(Name="munge-key", Value=munge_key(host), Type="SecureString")
+    ec2.keep("munge-key", munge_key(host), (RESEARCH[1], TRADING[1]))
     with booting(instances, "0.0.0.0", port + 1):
         yield instances
 
@@ -248,13 +241,12 @@ def test_metrics_reach_node_exporter_and_costs_are_told(host: Host) -> None:
 
 
 def test_commands_of_the_runbook_succeed(host: Host, cloud: Instances) -> None:
-    wait_for(host, cloud, submit(host, "cloud"))
     user = {"ctl": "root", "login": "slurm"}  # the only ordinary user here
     for command in commands_of("cloud"):
         text = command.filled({"NODE": "cpu-1", "NODES": "cpu-[1-4]"})
         done = host.run(f"runuser -u {user[command.where]} -- sh -c %s", f"cd /tmp && {text}")
         assert done.rc == 0, f"{command.where}: {text}: {done.stderr} {done.stdout}"
-    eventually(lambda: cloud.of("cpu"), lambda left: not left, seconds=90)
+    off(host, "cpu-")
 
 
 # --- What goes wrong -------------------------------------------------------------------------------------------------
@@ -263,7 +255,6 @@ def test_commands_of_the_runbook_succeed(host: Host, cloud: Instances) -> None:
 def test_lack_of_capacity_goes_to_the_next_account_and_then_gives_the_job_back(
     host: Host, ec2: Ec2, cloud: Instances, report: Report
 ) -> None:
-    off(host, "cpu-")
     ec2.capacity["subnet-a", "c5.large"] = 0
     job = submit(host, "cloud")
     wait_for(host, cloud, job)
@@ -311,8 +302,6 @@ def test_advice_of_spot_keeps_the_node_from_further_jobs_and_notice_gives_its_jo
     instance.notices["spot/instance-action"] = json.dumps({"action": "terminate", "time": "2026-01-01T00:02:00Z"})
     eventually(lambda: restarts(host, job), seconds=60)
     report("from the notice to the job queued again", time.monotonic() - begin)
-    at_once(host, job)
-    wait_for(host, cloud, job, "RUNNING")
     eventually(lambda: instance.id in {each["InstanceId"] for each in alive(ec2)}, lambda there: not there, seconds=60)
     tell(host, f"scancel {job}")
 
