@@ -32,6 +32,7 @@ def main(address: str, port: int, network: str, image: str, key: Path) -> None:
     with ec2_service(address, port) as ec2:
         ec2.furnish(SUBNETS, "ami-debian")
         instances = Instances(ec2, list(SUBNETS.values()), network, image, ["hpcops=demo"], pause=1)
+        instances.remove()  # what a former one has left
         with booting(instances, address, port + 1):
             while not key.exists() and not end.wait(1):
                 pass

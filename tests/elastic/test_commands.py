@@ -399,7 +399,8 @@ def test_plan_tells_of_limits(make_cluster: Callable[..., Cluster], tmp_path: Pa
     site = Site(make_cluster("limited", group={"limits": {"vcpus": 40}}), tmp_path)
     assert site.run("plan", "cpu-[1-5]") == 0
     assert re.search(
-        r"^cpu +cpu-\[3-5\] +- .*limit: group cpu may have 40 vCPUs, and 0 are in use$",
+        r"^cpu +cpu-\[1-2\] +\S+ c5.4xlarge .*\ncpu +cpu-\[3-4\] +\S+ c5.xlarge .*\n"
+        r"cpu +cpu-5 +- .*limit: group cpu may have 40 vCPUs, and 0 are in use: no room for another c5.4xlarge$",
         capsys.readouterr().out,
         re.MULTILINE,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.ec2_service import Bucket, Ec2, Fault
@@ -226,6 +228,15 @@ def test_limits_are_not_exceeded(make_cluster, limits: dict[str, float], allowed
     refused = [node for node in cluster.slurm.nodes().values() if "limit: " in node.reason]
     assert refused
     assert ("group cpu may have" if where == "group" else "the cluster may have") in refused[0].reason
+
+
+def test_what_is_left_of_a_limit_goes_to_a_smaller_type(make_cluster) -> None:
+    cluster = make_cluster(group={"limits": {"vcpus": 41}})
+    cluster.resume(names(1, 5))
+    cluster.settle()
+    assert Counter(each.type for each in cluster.alive()) == {BIG: 2, SMALL: 2}
+    refused = cluster.slurm.nodes()["cpu-5"].reason
+    assert refused == f"elastic: limit: group cpu may have 41 vCPUs, and 32 are in use: no room for another {BIG}"
 
 
 def test_own_buckets_keep_below_what_aws_allows(make_cluster, ec2: Ec2) -> None:

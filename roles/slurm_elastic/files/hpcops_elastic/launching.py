@@ -149,13 +149,12 @@ class Launcher:
             where = (pool.place.account, pool.place.region)
             if pool.throttle_scope in avoided or where in self._waiting:
                 return
-            room, limit = room_of(self._journal, self._config, pool)
+            room, limit = room_of(usage_of(self._journal, self._config), self._config, pool)
             if room < (len(rows) if whole else 1):
                 if self._journal.rows("SELECT 1 FROM instances WHERE state = 'ending' LIMIT 1"):
                     return  # some are about to make room
                 react(self._journal, self._config, pool, Verdict(Kind.LIMIT, "", limit))
-                self._give_up(rows, f"{OURS}{Kind.LIMIT}: {limit}")
-                return
+                continue  # a smaller or cheaper type may fit
             most = min(len(rows), MOST, room)
             count = self._bucket(*where).allowed(most, most if whole else _LEAST)
             if not count:
@@ -198,11 +197,14 @@ class Launcher:
         return self._buckets[account, region]
 
 
-def room_of(journal: Journal, config: Config, pool: Pool) -> tuple[int, str]:
+Usage = dict[str, tuple[int, int, float]]
+"""Instances, vCPUs and hourly price of each group, and of all by the name ''."""
+
+
+def room_of(usage: Usage, config: Config, pool: Pool) -> tuple[int, str]:
     """How many more of a pool's type the limits allow, and which one allows the fewest."""
     group, known = pool.group, config.instance_types[pool.type]
     price = config.price(pool.type, group.market)
-    usage = usage_of(journal, config)
     room, said = MOST * 1000, ""
     for name, limits in ((group.name, group.limits), ("", config.limits)):
         used = usage.get(name, (0, 0, 0.0))
@@ -210,9 +212,8 @@ def room_of(journal: Journal, config: Config, pool: Pool) -> tuple[int, str]:
             left = int((limit - taken) / each + 1e-9) if each else room
             if left < room:
                 room = max(left, 0)
-                said = (
-                    f"{f'group {name}' if name else 'the cluster'} may have {limit:g} {what}, and {taken:g} are in use"
-                )
+                who = f"group {name}" if name else "the cluster"
+                said = f"{who} may have {limit:g} {what}, and {taken:g} are in use: no room for another {pool.type}"
     return room, said
 
 
@@ -227,9 +228,9 @@ def _measures(
         yield "per hour", limits.hourly_price, used[2], price
 
 
-def usage_of(journal: Journal, config: Config) -> dict[str, tuple[int, int, float]]:
-    """Instances, vCPUs and hourly price of each group, and of all by the name ''; with what is asked for and unanswered."""
-    found: dict[str, tuple[int, int, float]] = {}
+def usage_of(journal: Journal, config: Config) -> Usage:
+    """What there is, with what is asked for and unanswered."""
+    found: Usage = {}
     counted = [
         (row["grp"], row["type"], row["market"], row["number"])
         for row in journal.rows(
@@ -241,12 +242,17 @@ def usage_of(journal: Journal, config: Config) -> dict[str, tuple[int, int, floa
         for launch, _request, _again in journal.launches().values()
     ]
     for group, instance_type, market, number in counted:
-        known = config.instance_types.get(instance_type)
-        more = (number, number * (known.vcpus if known else 0), number * config.price(instance_type, market))
-        for name in (group, ""):
-            had = found.get(name, (0, 0, 0.0))
-            found[name] = (had[0] + more[0], had[1] + more[1], had[2] + more[2])
+        add_usage(found, config, group, instance_type, market, number)
     return found
+
+
+def add_usage(usage: Usage, config: Config, group: str, instance_type: str, market: str, number: int) -> None:
+    """Count so many more."""
+    known = config.instance_types.get(instance_type)
+    more = (number, number * (known.vcpus if known else 0), number * config.price(instance_type, market))
+    for name in (group, ""):
+        had = usage.get(name, (0, 0, 0.0))
+        usage[name] = (had[0] + more[0], had[1] + more[1], had[2] + more[2])
 
 
 def started_of(answer: Sequence[Mapping[str, Any]]) -> list[Started]:

@@ -43,6 +43,11 @@ class Pool:
         return "|".join(("quota", self.place.account, self.place.region, self.group.market))
 
     @property
+    def limit_scope(self) -> str:
+        """A type that is too much for the configuration's own limits, wherever it is."""
+        return "|".join(("limit", self.group.name, self.type))
+
+    @property
     def throttle_scope(self) -> str:
         return throttle_scope(self.place.account, self.place.region)
 
@@ -81,7 +86,7 @@ def pool_of(config: Config, launch: Launch) -> Pool | None:
 
 def obstacle(pool: Pool, avoided: Mapping[str, Row]) -> Row | None:
     """Why a pool is avoided; that it is asked too often is no reason."""
-    for scope in (pool.scope, pool.quota_scope, pool.capacity_scope):
+    for scope in (pool.scope, pool.quota_scope, pool.capacity_scope, pool.limit_scope):
         if scope in avoided:
             return avoided[scope]
     return None
@@ -100,15 +105,8 @@ class Blocked:
     until: float | None
 
 
-def limit_scope(group: str) -> str:
-    return f"limit|{group}"
-
-
 def blocked(group: Group, avoided: Mapping[str, Row]) -> Blocked | None:
     """Say why none can be had and until when, by the first pool; None where one may be."""
-    if limit_scope(group.name) in avoided:
-        row = avoided[limit_scope(group.name)]
-        return Blocked(row["said"], row["until"])
     rows = [obstacle(pool, avoided) for pool in pools(group)]
     if not rows or not all(rows):
         return None
@@ -128,7 +126,7 @@ def react(journal: Journal, config: Config, pool: Pool, verdict: Verdict) -> Non
         Kind.DENIED: (pool.scope, 0.0, 0.0),
         Kind.WRONG: (pool.scope, 0.0, 0.0),
         Kind.BOOT: (pool.scope, 0.0, 0.0),
-        Kind.LIMIT: (limit_scope(pool.group.name), float(timing.cooling), float(timing.cooling)),
+        Kind.LIMIT: (pool.limit_scope, float(timing.cooling), float(timing.cooling)),
         Kind.UNKNOWN: (pool.scope, _AFTER_UNKNOWN, _AFTER_UNKNOWN),
     }[verdict.kind]
     journal.cool(scope, verdict.kind, str(verdict), shortest, longest)

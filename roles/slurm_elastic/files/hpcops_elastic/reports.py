@@ -16,8 +16,8 @@ from hpcops_elastic.config import Config
 from hpcops_elastic.errors import ElasticError
 from hpcops_elastic.hosts import expand, fold
 from hpcops_elastic.journal import ALIVE, Journal
-from hpcops_elastic.launching import MOST, room_of, usage_of
-from hpcops_elastic.pools import blocked, chosen, obstacle, pools
+from hpcops_elastic.launching import MOST, add_usage, room_of, usage_of
+from hpcops_elastic.pools import blocked, obstacle, pools
 from hpcops_elastic.verdicts import Kind
 
 
@@ -139,25 +139,25 @@ def plan(config: Config, journal: Journal, nodes: str) -> str:
         if name not in group_of:
             raise ElasticError(f"no group of the configuration has the node {name}; it has {config.all_nodes}")
         by_group.setdefault(group_of[name], []).append(name)
-    avoided, rows = journal.avoided(), []
-    for name, names in by_group.items():
+    avoided, usage, rows = journal.avoided(), usage_of(journal, config), []
+    for name, rest in by_group.items():
         group = config.group(name)
         assert group is not None
-        pool = chosen(group, avoided)
-        for candidate in pools(group):
-            why = obstacle(candidate, avoided)
+        limits = []
+        for pool in pools(group):
+            why = obstacle(pool, avoided)
             if why is not None:
-                rows.append(
-                    (name, "-", candidate.where, "-", "-", f"avoided until {_until(why['until'])}: {why['said']}")
-                )
-        if pool is not None:
-            room, limit = room_of(journal, config, pool)
-            fit, rest = names[:room], names[room:]
-            price = len(fit) * config.price(pool.type, group.market)
-            if fit:
-                rows.append((name, fold(fit), pool.where, str(-(-len(fit) // MOST)), f"{price:.2f}", group.market))
-            if rest:
-                rows.append((name, fold(rest), "-", "-", "-", f"{Kind.LIMIT}: {limit}"))
+                rows.append((name, "-", pool.where, "-", "-", f"avoided until {_until(why['until'])}: {why['said']}"))
+            elif rest:
+                room, limit = room_of(usage, config, pool)
+                fit, rest = rest[:room], rest[room:]
+                if fit:
+                    price = len(fit) * config.price(pool.type, group.market)
+                    rows.append((name, fold(fit), pool.where, str(-(-len(fit) // MOST)), f"{price:.2f}", group.market))
+                    add_usage(usage, config, name, pool.type, group.market, len(fit))
+                limits.append(f"{Kind.LIMIT}: {limit}")
+        if rest and limits:
+            rows.append((name, fold(rest), "-", "-", "-", limits[0]))
     return table(rows, ("GROUP", "NODES", "POOL", "CALLS", "PRICE/H", ""))
 
 
