@@ -316,7 +316,22 @@ def test_instance_that_aws_takes_is_noticed(host: Host, ec2: Ec2, cloud: Instanc
     report("from the instance's end to the job queued again", time.monotonic() - begin)
     at_once(host, job)
     wait_for(host, cloud, job, "RUNNING")
-    tell(host, f"scancel {job}")
+
+
+def test_controller_without_the_journal_goes_on_with_the_tags(host: Host, ec2: Ec2, cloud: Instances) -> None:
+    """As a backup controller does after a takeover; that of slurmctld itself is in the scenario failover."""
+    (instance,) = cloud.of("cpu")
+    host.check_output(
+        "systemctl stop hpcops-elastic && rm /var/lib/hpcops-elastic/journal.sqlite* && systemctl start hpcops-elastic"
+    )
+    eventually(lambda: "is at work" in said(host, "slurm-elastic status"), seconds=60)
+    eventually(lambda: group(host, "cpu")["joined"], seconds=60)
+    host.check_output("sleep 10")  # it acts on what it sees twice, after a grace of five seconds
+    assert [each["InstanceId"] for each in alive(ec2)] == [instance.id]
+    running = said(host, "squeue --noheader --partition=cloud --states=running --format=%i")
+    assert running
+    tell(host, f"scancel {running}")
+    eventually(lambda: alive(ec2), lambda left: not left, seconds=90)
 
 
 def test_without_its_service_resume_gives_the_job_back_and_says_why(host: Host, ec2: Ec2, cloud: Instances) -> None:
