@@ -1,9 +1,8 @@
-"""Run Molecule scenarios two at a time and gates beside them, judge each, and end with a line "N passed, N failed".
+"""Run gates and Molecule scenarios two at a time, judge each, and end with a line "N passed, N failed".
 
 usage: tests/run.py ENTRY...
 An entry is a gate by its name (see GATES), or a scenario as SCENARIO[@DISTRO][+linear]; +linear runs Ansible's own
-strategy instead of Mitogen's. Gates need processors, and scenarios mostly wait: so gates take what two scenarios leave, one at a time
-and at a low priority. Logs lie in .cache/logs.
+strategy instead of Mitogen's. Logs lie in .cache/logs.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ class Runner:
 
 def run_gate(runner: Runner, name: str, log: Path, env: Mapping[str, str]) -> Outcome:
     for command in GATES[name]:
-        if runner.run(("nice", "--adjustment=10", *command), log, env) != 0:
+        if runner.run(command, log, env) != 0:
             return Outcome(" ".join(command[:3]), "\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]))
     lines = log.read_text(errors="replace").splitlines()
     return Outcome(notes=[line for line in lines if line.startswith("SKIPPED: ") or " ratio " in line])
@@ -364,9 +363,8 @@ def main() -> int:
             print("FAILED   the containers' images could not be made; no scenario runs", flush=True)
             failed = len(scenarios)
             entries = [entry for entry in entries if entry in GATES]
-        with ThreadPoolExecutor(1 if scenarios else 2) as gates, ThreadPoolExecutor(2) as hosts:
-            pools = {entry: gates if entry in GATES else hosts for entry in entries}
-            futures = {entry: pool.submit(run_entry, runner, progress, entry) for entry, pool in pools.items()}
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            futures = {entry: pool.submit(run_entry, runner, progress, entry) for entry in entries}
             outcomes = {entry: future.result() for entry, future in futures.items()}
     for entry, outcome in outcomes.items():
         if outcome.problem:
