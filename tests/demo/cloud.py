@@ -38,7 +38,8 @@ def main(address: str, port: int, network: str, image: str, key: Path) -> None:
                 pass
             if not end.is_set():
                 secret = key.read_bytes().rstrip(b"\n")  # hosts have it without
-                ec2.keep("/hpcops/munge.key", base64.b64encode(secret).decode(), ("eu-central-1", "us-east-1"))
+                regions = [region for _account, region in SUBNETS.values()]
+                ec2.keep("/hpcops/munge.key", base64.b64encode(secret).decode(), regions)
                 end.wait()
 
 

@@ -30,8 +30,8 @@ HOSTS = {
     "host": NODE,
 }
 WORDS = {"INVENTORY": INVENTORY, "NODE": NODE, "USER": "alice"}
-# Whose commands another scenario runs.
-OWN_SCENARIO = {"cloud": "slurm_elastic"}
+# Whose commands the scenario slurm_elastic runs.
+OWN_SCENARIO = {"cloud"}
 
 
 def run(command: Command) -> subprocess.CompletedProcess[str]:

@@ -302,6 +302,8 @@ def test_advice_of_spot_keeps_the_node_from_further_jobs_and_notice_gives_its_jo
     instance.notices["spot/instance-action"] = json.dumps({"action": "terminate", "time": "2026-01-01T00:02:00Z"})
     eventually(lambda: restarts(host, job), seconds=60)
     report("from the notice to the job queued again", time.monotonic() - begin)
+    at_once(host, job)
+    wait_for(host, cloud, job, "RUNNING")
     eventually(lambda: instance.id in {each["InstanceId"] for each in alive(ec2)}, lambda there: not there, seconds=60)
     tell(host, f"scancel {job}")
 
