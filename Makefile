@@ -6,6 +6,8 @@ PYTHON := .venv/bin/python
 # Everything in the environment's bin first; a site's own Ansible settings must not reach the tests.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENABLED
+# Modules that are compiled anew at each start cost each run of Ansible a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))

@@ -288,8 +288,9 @@ def only_run_of_this_checkout() -> Iterator[None]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Nothing of the caller's Ansible, and no colours in logs."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    """Nothing of the caller's Ansible, no colours in logs, and Python keeps what it compiles."""
+    foreign = ("ANSIBLE_", "MOLECULE_", "PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     own = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
     return {**env, **own, "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
 
