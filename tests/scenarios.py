@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -27,6 +28,8 @@ Value = TypeVar("Value")
 # What the fixture "report" is: tells a figure, of what and in seconds.
 Report = Callable[[str, float], None]
 DISTRO = os.environ.get("DISTRO", "trixie")
+# What a container's name has before its host's name in the inventory.
+PREFIX = f"{os.environ.get('MOLECULE_SCENARIO_NAME', '')}-{DISTRO}-"
 # `make test` runs all on trixie, and elsewhere what differs there; `make test-matrix` runs all everywhere.
 IN_MATRIX = "HPCOPS_MATRIX" in os.environ
 seen_before = pytest.mark.skipif(
@@ -34,23 +37,32 @@ seen_before = pytest.mark.skipif(
 )
 # What the units show as well, or another case beside it.
 matrix_alone = pytest.mark.skipif(not IN_MATRIX, reason="make test-matrix runs it")
+# How much longer than on the machine that the limits were chosen on things may take: tests/run.py measures it.
+PATIENCE = float(os.environ.get("HPCOPS_PATIENCE", "1"))
 # The whole folder: Molecule's variable MOLECULE_INVENTORY_FILE names the driver's hosts alone, without what a scenario adds.
 INVENTORY = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "inventory"))
 
 
+@functools.cache
+def _inventory() -> AnsibleRunner:
+    """The scenario's inventory, read once: each reading starts Ansible."""
+    return AnsibleRunner(INVENTORY)
+
+
 def names(group: str) -> list[str]:
     """Inventory names of a group's hosts."""
-    return [str(name) for name in AnsibleRunner(INVENTORY).get_hosts(group)]
+    return [str(name) for name in _inventory().get_hosts(group)]
 
 
 def variables_of(name: str) -> dict[str, Any]:
     """A host's variables as the scenario's inventory has them."""
-    return dict(AnsibleRunner(INVENTORY).get_variables(name))
+    return dict(_inventory().get_variables(name))
 
 
+@functools.cache
 def container(name: str) -> Host:
-    """The container of a platform."""
-    return testinfra.get_host(f"docker://{name}")
+    """The container of a host."""
+    return testinfra.get_host(f"docker://{PREFIX}{name}")
 
 
 def said(host: Host, command: str) -> str:
@@ -59,14 +71,16 @@ def said(host: Host, command: str) -> str:
 
 
 def eventually(look: Callable[[], Value], wanted: Callable[[Value], bool] = bool, seconds: float = 30) -> Value:
-    """Look until the wanted is seen, and return it; fail with what was seen last."""
-    deadline = time.monotonic() + seconds
+    """Look until the wanted is seen, and return it; fail with what was seen last. A slower machine gets more seconds."""
+    deadline = time.monotonic() + seconds * PATIENCE
+    pause = 0.2  # each look costs processor time that what is waited for needs
     while True:
         seen = look()
         if wanted(seen):
             return seen
         assert time.monotonic() < deadline, f"after {seconds} s still: {seen!r}"
-        time.sleep(0.3)
+        time.sleep(pause)
+        pause = min(pause * 1.15, 0.7)
 
 
 @contextmanager
@@ -135,7 +149,7 @@ def run_playbook(*arguments: str, variables: dict[str, Any] | None = None, playb
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=600 * PATIENCE,
         check=False,
     )
     results = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Run,
     eventually,
     names,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 ONE = names("slurmdbd")[0]
-testinfra_hosts = [f"docker://{ONE}"]
+testinfra_hosts = [f"docker://{PREFIX}{ONE}"]
 DOCUMENT = ("qos", "accounts", "users")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Report,
     Run,
     asking,
@@ -37,7 +38,7 @@ HOSTS = (CONTROLLER, ACCOUNTING, NODE, LAST, LOGIN)
 KEYS = "/etc/slurm/slurm.jwks"
 KEY_FILE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "slurm.key")
 # Where users are.
-testinfra_hosts = [f"docker://{LOGIN}"]
+testinfra_hosts = [f"docker://{PREFIX}{LOGIN}"]
 # A version of the API that all releases from 24.11 on have.
 PING = """import ssl, sys, urllib.request as http
 request = http.Request("https://localhost:6843/slurm/v0.0.42/ping", headers={"X-SLURM-USER-TOKEN": sys.argv[1]})

@@ -17,7 +17,15 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, names, run_playbook, said
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
+    Run,
+    container,
+    eventually,
+    names,
+    run_playbook,
+    said,
+)
 
 if TYPE_CHECKING:
     from testinfra.backend.base import CommandResult
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 DATABASE = names("mariadb")[0]
 PRIMARY, BACKUP = sorted(names("slurmctld"))
 NODE = names("slurmd")[0]
-testinfra_hosts = [f"docker://{DATABASE}"]
+testinfra_hosts = [f"docker://{PREFIX}{DATABASE}"]
 FOLDER = "/var/backups/hpcops/database"
 STATE = "/var/lib/slurm/slurmctld"
 

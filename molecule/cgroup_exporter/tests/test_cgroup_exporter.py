@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, matrix_alone, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, matrix_alone, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HOSTS = [STAND_IN, CADVISOR]
 # What is the same for both, and for all exporters.
 ONE = [pytest.param(STAND_IN, marks=matrix_alone), CADVISOR]
-testinfra_hosts = [f"docker://{name}" for name in HOSTS]
+testinfra_hosts = [f"docker://{PREFIX}{name}" for name in HOSTS]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
 CA = "--cacert /etc/cgroup_exporter/ca.crt"
 KNOWN = f"{CA} --user prometheus:{PASSWORD}"
@@ -45,7 +45,7 @@ def arguments(name: str) -> list[str]:
 
 
 def test_other_host_reads_metrics_over_tls_with_the_password(host: Host) -> None:
-    name = host.backend.name
+    name = host.backend.name.removeprefix(PREFIX)
     other = container(next(other for other in HOSTS if other != name))
     status, text = answer(other, KNOWN, f"https://{name.rpartition('-')[2]}:9306/metrics")
     assert status == "200", host.run("journalctl --unit=cgroup_exporter --no-pager --lines=20").stdout
@@ -66,7 +66,7 @@ def test_who_does_not_know_the_password_or_comes_without_tls_is_refused(
 ) -> None:
     refused, text = answer(host, options, url)
     assert refused == status
-    assert OWN_METRIC[host.backend.name] not in text
+    assert OWN_METRIC[host.backend.name.removeprefix(PREFIX)] not in text
 
 
 def test_cadvisor_itself_answers_its_own_host_alone() -> None:

@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.hpcops.cluster.tests.scenarios import (
     DISTRO,
     INVENTORY,
+    PREFIX,
     Run,
     container,
     eventually,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 PRIMARY, BACKUP = sorted(names("slurmctld"))
-testinfra_hosts = [f"docker://{PRIMARY}"]
+testinfra_hosts = [f"docker://{PREFIX}{PRIMARY}"]
 # Up to 23.02 a running slurmctld re-reads only a part of its configuration.
 OLD = DISTRO == "bookworm"
 # What is decided on the control machine, or has shown itself on one release, is not tested on each.
@@ -295,7 +296,7 @@ CLASSES: dict[str, tuple[dict[str, Any], tuple[str, str], tuple[str, str], Any]]
 
 def restart_slurmd(nodes: str) -> None:
     for name in names("slurmd"):
-        if nodes == "ALL" or name.endswith(f"-{nodes}"):
+        if nodes == "ALL" or name == nodes:
             container(name).check_output("systemctl restart slurmd")
 
 

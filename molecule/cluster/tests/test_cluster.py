@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from testinfra.host import Host
 
-PREFIX = names("slurmctld")[0].removesuffix("ctl")
 RUN_DIRECTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
 def cluster_host(role: str) -> Host:
-    return container(PREFIX + role)
+    return container(role)
 
 
 def as_alice(command: str) -> str:

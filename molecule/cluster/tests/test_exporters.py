@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 pytestmark = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster is the one that is monitored")
-PREFIX = names("slurmctld")[0].removesuffix("ctl")
-HOSTS = [f"{PREFIX}{name}" for name in ("ctl", "db", "login", "c1", "c2")]
-ASKING = f"{PREFIX}login"
+HOSTS = ["ctl", "db", "login", "c1", "c2"]
+ASKING = "login"
 PORTS = {"node_exporter": 9100, "process_exporter": 9256}
 SECRET = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics")
 PASSWORD = SECRET.read_text(encoding="utf-8").strip() if SECRET.exists() else ""
@@ -57,7 +56,7 @@ def test_exporter_answers_who_knows_the_password_and_nobody_else(asking: Host, n
     ],
 )
 def test_daemons_are_told_whatever_the_distribution_calls_them(asking: Host, host: str, daemons: list[str]) -> None:
-    text = metrics(asking, f"{PREFIX}{host}", "process_exporter")
+    text = metrics(asking, host, "process_exporter")
     for daemon in daemons:
         found = re.search(rf'^namedprocess_namegroup_num_procs{{groupname="{daemon}"}} (\d+)', text, re.MULTILINE)
         assert found, daemon
@@ -67,8 +66,8 @@ def test_daemons_are_told_whatever_the_distribution_calls_them(asking: Host, hos
 def test_nodes_tell_the_checksum_of_the_configuration_that_their_controller_has(asking: Host) -> None:
     found = {}
     for host in ("ctl", "c1", "c2"):
-        container(f"{PREFIX}{host}").check_output("systemctl restart hpcops-platform-metrics")
-        text = metrics(asking, f"{PREFIX}{host}", "node_exporter")
+        container(host).check_output("systemctl restart hpcops-platform-metrics")
+        text = metrics(asking, host, "node_exporter")
         found[host] = set(
             re.findall(r'^hpcops_config_hash\{path="[^"]*/slurm.conf",sha256="(\w+)"\} 1', text, re.MULTILINE)
         )

@@ -15,8 +15,7 @@ import yaml
 from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names
 
 pytestmark = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster is the one that is monitored")
-PREFIX = names("slurmctld")[0].removesuffix("ctl")
-MONITOR = f"{PREFIX}mon"
+MONITOR = "mon"
 SECRET = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics")
 PASSWORD = SECRET.read_text(encoding="utf-8").strip() if SECRET.exists() else ""
 PROJECT = Path(__file__).resolve().parents[3]
@@ -61,7 +60,7 @@ def asked_with_curl() -> None:
 def jobs_fixture() -> Iterator[None]:
     """A job that runs while dashboards are looked at."""
     submit = "cd /tmp && sbatch --parsable --nodes=2 --output=/dev/null --wrap 'sleep 900'"
-    login = container(f"{PREFIX}login")
+    login = container("login")
     number = login.check_output(f"su --login alice --command {shlex.quote(submit)}")
     yield
     login.check_output(f"su --login alice --command 'scancel {number}'")
@@ -69,7 +68,7 @@ def jobs_fixture() -> Iterator[None]:
 
 def test_prometheus_sees_every_target_of_the_inventory() -> None:
     expected = {
-        (exporter, f"{PREFIX}{host}:{port}")
+        (exporter, f"{host}:{port}")
         for exporter, port in (("node_exporter", 9100), ("process_exporter", 9256))
         for host in ("ctl", "db", "login", "c1", "c2", "mon")
     }
@@ -85,9 +84,9 @@ def test_prometheus_sees_every_target_of_the_inventory() -> None:
 
 def test_targets_carry_cluster_role_and_node() -> None:
     labels = {each["metric"]["instance"]: each["metric"] for each in query('up{job="node_exporter"}')}
-    assert labels[f"{PREFIX}ctl:9100"]["role"] == "slurmctld"
-    node = labels[f"{PREFIX}c1:9100"]
-    assert (node["cluster"], node["role"], node["node"]) == ("demo", "slurmd", f"{PREFIX}c1")
+    assert labels["ctl:9100"]["role"] == "slurmctld"
+    node = labels["c1:9100"]
+    assert (node["cluster"], node["role"], node["node"]) == ("demo", "slurmd", "c1")
 
 
 def test_no_alert_takes_a_new_clusters_files_for_different_ones() -> None:
@@ -114,12 +113,12 @@ def test_stopped_slurmd_raises_its_alert_with_a_runbook_and_its_start_clears_it(
             if each["labels"]["alertname"] == "SlurmdNotRunning" and each["state"] == "firing"
         ]
 
-    node = container(f"{PREFIX}c2")
+    node = container("c2")
     assert firing() == []
     node.check_output("systemctl stop slurmd")
     try:
         (alert,) = eventually(firing, seconds=120)
-        assert alert["labels"]["instance"] == f"{PREFIX}c2:9100"
+        assert alert["labels"]["instance"] == "c2:9100"
         page, _sign, anchor = alert["annotations"]["runbook_url"].rpartition("/")[2].partition("#")
         headings = [
             line.strip("# \n").lower()

@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.runbooks import ALL, Command, commands_of, text_of
-from ansible_collections.hpcops.cluster.tests.scenarios import INVENTORY, container, eventually, names, seen_before
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    INVENTORY,
+    PREFIX,
+    container,
+    eventually,
+    names,
+    seen_before,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PARTS = ["Symptoms", "Impact", "First five minutes", "Diagnosis", "Repair", "Verify", "Rollback", "Escalation"]
 NODE = names("slurmd")[0]
-PREFIX = names("slurmctld")[0].removesuffix("ctl")
 HOSTS = {
-    "ctl": f"{PREFIX}ctl",
-    "db": f"{PREFIX}db",
+    "ctl": "ctl",
+    "db": "db",
     "rest": names("slurmrestd")[0],
-    "mon": f"{PREFIX}mon",
+    "mon": "mon",
     "node": NODE,
     "host": NODE,
 }
@@ -41,7 +47,7 @@ def run(command: Command) -> subprocess.CompletedProcess[str]:
     elif command.where == "login":
         arguments = ["docker", "exec", f"{PREFIX}login", "su", "--login", "alice", "--command", text]
     else:
-        arguments = ["docker", "exec", HOSTS[command.where], "sh", "-c", text]
+        arguments = ["docker", "exec", f"{PREFIX}{HOSTS[command.where]}", "sh", "-c", text]
     return subprocess.run(
         arguments,
         cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"],

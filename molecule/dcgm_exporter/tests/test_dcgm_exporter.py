@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 (NAME,) = names("gpu")
 (OTHER,) = [name for name in names("exporters") if name != NAME]
-testinfra_hosts = [f"docker://{NAME}"]
+testinfra_hosts = [f"docker://{PREFIX}{NAME}"]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
 JOBS = "/run/dcgm_exporter-jobs"
 UNIT = "/etc/systemd/system/dcgm_exporter.service"

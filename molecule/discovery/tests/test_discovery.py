@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
 from testinfra.host import Host
-from testinfra.utils.ansible_runner import AnsibleRunner
 
-RUNNER = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"])
-API = RUNNER.get_hosts("alone")[0]
-PAIR = RUNNER.get_hosts("pair")
-CLIENT = RUNNER.get_hosts("client")[0]
-testinfra_hosts = [f"docker://{API}"]
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, names
+
+API = names("alone")[0]
+PAIR = names("pair")
+CLIENT = names("client")[0]
+testinfra_hosts = [f"docker://{PREFIX}{API}"]
 SECRET = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "token").read_text(encoding="utf-8").split()[0]
 URL = "https://api:8420"
 
@@ -25,7 +24,7 @@ URL = "https://api:8420"
 @pytest.fixture(name="client", scope="module")
 def client_fixture() -> Host:
     """Another host, which trusts the APIs' certificates."""
-    client = testinfra.get_host(f"docker://{CLIENT}")
+    client = container(CLIENT)
     authority = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "ca", "ca.crt").read_text(encoding="utf-8")
     client.run_expect([0], f"echo '{authority}' >/tmp/api.crt")
     return client
@@ -167,7 +166,7 @@ def test_two_servers_over_one_database_are_one_site(client: Host) -> None:
 
 
 def test_one_of_two_servers_goes_on_without_the_other(client: Host) -> None:
-    first = testinfra.get_host(f"docker://{PAIR[0]}")
+    first = container(PAIR[0])
     first.run_expect([0], "systemctl stop hpcops-discovery.socket hpcops-discovery.service")
     try:
         answer(client, "PUT", "/v1/clusters/gamma", {}, url="https://two:8420")
@@ -177,7 +176,7 @@ def test_one_of_two_servers_goes_on_without_the_other(client: Host) -> None:
 
 
 def test_token_revoked_on_one_server_is_refused_by_the_other(client: Host) -> None:
-    first = testinfra.get_host(f"docker://{PAIR[0]}")
+    first = container(PAIR[0])
     token = first.check_output("hpcops-discovery token create visitor --expires 1h")
     ask = f"curl --silent --cacert /tmp/api.crt --oauth2-bearer {token} --write-out '%{{http_code}}' -o /dev/null https://two:8420/v1/hosts"
     assert client.check_output(ask) == "200"
@@ -187,7 +186,7 @@ def test_token_revoked_on_one_server_is_refused_by_the_other(client: Host) -> No
 
 @pytest.mark.parametrize("name", PAIR)
 def test_server_without_wheels_of_its_own_has_what_the_requirements_pin(name: str) -> None:
-    server = testinfra.get_host(f"docker://{name}")
+    server = container(name)
     assert not server.file("/opt/hpcops-discovery/wheels").exists
     frozen = server.check_output("/opt/hpcops-discovery/venv-*/bin/pip freeze").splitlines()
     text = server.file("/opt/hpcops-discovery/requirements.txt").content_string

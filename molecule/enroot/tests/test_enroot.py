@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     container,
     eventually,
     matrix_alone,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 (CTL,), (C1,) = names("slurmctld"), names("slurmd")
-testinfra_hosts = [f"docker://{CTL}"]
+testinfra_hosts = [f"docker://{PREFIX}{CTL}"]
 PYXIS = "/etc/slurm/plugstack.conf.d/pyxis.conf"
 FOREIGN = {"enroot_pyxis_artifact_url": "http://ctl:8000/other/spank_pyxis.so"}
 DIRECTORIES = ("/run/enroot", "/var/cache/enroot", "/var/lib/enroot/data", "/var/lib/enroot/tmp")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Report,
     Run,
     container,
@@ -31,7 +32,7 @@ PRIMARY, BACKUP = sorted(names("slurmctld"))
 ACCOUNTING, SECOND = sorted(names("slurmdbd"))
 # Where users are: what answers there is what counts.
 NODE = names("slurmd")[0]
-testinfra_hosts = [f"docker://{NODE}"]
+testinfra_hosts = [f"docker://{PREFIX}{NODE}"]
 SBATCH = "sbatch --mem=50 --cpus-per-task=1 --chdir=/tmp --output=/dev/null"
 STATE = "/var/lib/slurm/slurmctld"
 COPY = ".hpcops-state"

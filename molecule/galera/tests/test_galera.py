@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Report,
     Run,
     container,
@@ -30,7 +31,7 @@ DATABASES = sorted(names("mariadb"))
 WRITER, SECOND, THIRD = DATABASES
 # Where users are: what answers there is what counts.
 NODE = names("slurmd")[0]
-testinfra_hosts = [f"docker://{NODE}"]
+testinfra_hosts = [f"docker://{PREFIX}{NODE}"]
 ANOTHER = {"max_connections": 77}
 JOBS = "SELECT COUNT(*) FROM slurm_acct_db.galera_job_table"
 

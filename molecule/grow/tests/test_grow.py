@@ -18,6 +18,7 @@ import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
     DISTRO,
+    PREFIX,
     Run,
     container,
     eventually,
@@ -37,7 +38,7 @@ C3 = names("spare")[0]
 # Up to 23.02 every slurmd must restart when a node comes or goes.
 OLD = DISTRO == "bookworm"
 NEW_NODE = f"--limit={C3},{CONTROLLER}"
-testinfra_hosts = [f"docker://{CONTROLLER}"]
+testinfra_hosts = [f"docker://{PREFIX}{CONTROLLER}"]
 
 
 @pytest.fixture(name="with_c3", scope="session")
@@ -91,7 +92,7 @@ def state_of(host: Host, number: str) -> str:
 @contextmanager
 def job(host: Host, name: str) -> Iterator[str]:
     """A job on a node, which ends with exit status 0 when the file /tmp/end is there."""
-    container(f"grow-{DISTRO}-{name}").run("rm -f /tmp/end")
+    container(name).run("rm -f /tmp/end")
     script = "until [ -e /tmp/end ]; do sleep 0.3; done"
     others = ",".join({"c1", "c2", "c3"} & states(host).keys() - {name})
     submit = f"sbatch --parsable --exclude={others} --chdir=/tmp --output=/dev/null --wrap='{script}'"
@@ -104,7 +105,7 @@ def job(host: Host, name: str) -> Iterator[str]:
 
 
 def let_end(name: str) -> None:
-    container(f"grow-{DISTRO}-{name}").check_output("touch /tmp/end")
+    container(name).check_output("touch /tmp/end")
 
 
 def idle(host: Host, *wanted: str) -> None:
@@ -224,10 +225,10 @@ def test_node_that_does_not_become_usable_is_reported_with_slurms_reason(host: H
 # --- Replacing -------------------------------------------------------------------------------------------------------
 
 
-def make_anew(name: str, hostname: str) -> None:
+def make_anew(name: str) -> None:
     """Another host under the same name, bare as the first one was."""
-    subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, stdout=subprocess.DEVNULL)
-    options = [f"--name={name}", f"--hostname={hostname}", f"--network=grow-{DISTRO}", f"--network-alias={hostname}"]
+    subprocess.run(["docker", "rm", "--force", "--volumes", f"{PREFIX}{name}"], check=True, stdout=subprocess.DEVNULL)
+    options = [f"--name={PREFIX}{name}", f"--hostname={name}", f"--network=grow-{DISTRO}", f"--network-alias={name}"]
     options += [f"--cap-add={each}" for each in ("SYS_ADMIN", "NET_ADMIN", "SYS_NICE", "IPC_LOCK", "SYS_PTRACE")]
     options += [f"--security-opt={each}=unconfined" for each in ("seccomp", "apparmor")]
     options += ["--tmpfs=/run:exec", "--tmpfs=/tmp:exec", "--label=owner=molecule", "--label=hpcops=scenario"]
@@ -249,7 +250,7 @@ def test_replaced_node_returns_with_its_new_hardware(host: Host, with_c3: Path, 
     again = run("replace_node", with_c3, replace_nodes="c3", replace_ticket="CHG-9").succeeded()
     assert not again.changed
 
-    make_anew(C3, "c3")
+    make_anew(C3)
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"slurmd": {"hosts": {C3: {"slurm_node_real_memory": 900}}}}))
     swapped = {"replace_nodes": "c3", "replace_ticket": "CHG-9", "replace_swapped": True}
@@ -322,10 +323,10 @@ def test_node_out_of_the_inventory_goes_and_its_job_is_requeued(host: Host, with
 
 
 def test_dead_node_stays_in_the_configuration_of_a_limited_run(host: Host) -> None:
-    subprocess.run(["docker", "stop", "--time=1", C2], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["docker", "stop", "--time=1", f"{PREFIX}{C2}"], check=True, stdout=subprocess.DEVNULL)
     try:
         done = run("site", f"--limit=all:!{C2}").succeeded()
         assert not done.changed
         assert "NodeName=c[1-2] " in conf(host)
     finally:
-        subprocess.run(["docker", "start", C2], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["docker", "start", f"{PREFIX}{C2}"], check=True, stdout=subprocess.DEVNULL)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Report,
     Run,
     asking,
@@ -37,7 +38,7 @@ HOSTS = (CONTROLLER, ACCOUNTING, NODE, LAST)
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 MUNGE_KEY_FILE, JWT_KEY_FILE = STATE / "munge.key", STATE / "jwt.key"
 # Where users are: what answers there is what counts.
-testinfra_hosts = [f"docker://{NODE}"]
+testinfra_hosts = [f"docker://{PREFIX}{NODE}"]
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +182,7 @@ def test_host_whose_munged_does_not_start_takes_all_back(host: Host) -> None:
 
 def test_host_that_is_down_is_left_out_only_on_demand(host: Host) -> None:
     before = munge_keys()
-    subprocess.run(["docker", "kill", LAST], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["docker", "kill", f"{PREFIX}{LAST}"], check=True, stdout=subprocess.DEVNULL)
     try:
         refused = rotate_munge().failed()
         assert f"{LAST}: not reachable" in refused.failure
@@ -189,7 +190,7 @@ def test_host_that_is_down_is_left_out_only_on_demand(host: Host) -> None:
         done = rotate_munge(rotate_munge_unreachable="skip").succeeded()
         assert f"--limit {LAST}" in done.text
     finally:
-        subprocess.run(["docker", "start", LAST], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["docker", "start", f"{PREFIX}{LAST}"], check=True, stdout=subprocess.DEVNULL)
     eventually(lambda: container(LAST).run("systemctl is-active munge").rc == 0)
     assert len(munge_keys()) == 2
     credential = host.check_output("munge --no-input")

@@ -15,7 +15,7 @@ import requests
 import yaml
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
-    DISTRO,
+    PREFIX,
     Run,
     container,
     eventually,
@@ -26,9 +26,9 @@ from ansible_collections.hpcops.cluster.tests.scenarios import (
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-API, CONTROLLER, DATABASE, C1, C2 = (f"live-{DISTRO}-{name}" for name in ("api", "ctl", "db", "c1", "c2"))
+API, CONTROLLER, DATABASE, C1, C2 = "api", "ctl", "db", "c1", "c2"
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-testinfra_hosts = [f"docker://{CONTROLLER}"]
+testinfra_hosts = [f"docker://{PREFIX}{CONTROLLER}"]
 
 
 def ask(path: str, **query: str) -> Any:

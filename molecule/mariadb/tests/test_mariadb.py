@@ -10,10 +10,10 @@ import pytest
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, Run, container, names, run_playbook
 
 CLIENT = names("client")[0]
-testinfra_hosts = [f"docker://{names('database')[0]}"]
+testinfra_hosts = [f"docker://{PREFIX}{names('database')[0]}"]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "mariadb").read_text(encoding="utf-8").split()[0]
 TLS = "--ssl-ca=/etc/ca.crt --ssl-verify-server-cert"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 (PACKAGED,) = names("packaged")
 (RELEASED,) = names("mirror")
 HOSTS = [PACKAGED, RELEASED]
-testinfra_hosts = [f"docker://{name}" for name in HOSTS]
+testinfra_hosts = [f"docker://{PREFIX}{name}" for name in HOSTS]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
 CA = "--cacert /etc/node_exporter/ca.crt"
 LAST_RUN = "/var/lib/hpcops/last-run"
@@ -43,7 +43,7 @@ def metrics(host: Host) -> str:
 
 def other(host: Host) -> tuple[str, Host]:
     """The other host, by the name that its certificate has."""
-    name = RELEASED if host.backend.name == PACKAGED else PACKAGED
+    name = RELEASED if host.backend.name.removeprefix(PREFIX) == PACKAGED else PACKAGED
     return name.rpartition("-")[2], container(name)
 
 

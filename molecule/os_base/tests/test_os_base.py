@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-import testinfra
 from testinfra.host import Host
-from testinfra.utils.ansible_runner import AnsibleRunner
+
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, names
 
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-NAME = AnsibleRunner(INVENTORY).get_hosts("base")[0]
-SERVER = AnsibleRunner(INVENTORY).get_hosts("server")[0]
-testinfra_hosts = [f"docker://{NAME}"]
+NAME = names("base")[0]
+SERVER = names("server")[0]
+testinfra_hosts = [f"docker://{PREFIX}{NAME}"]
 
 
 class Run:
@@ -43,7 +43,7 @@ def install(*options: str, **variables: object) -> Run:
 
 def downloads() -> int:
     """How many files the mirror has handed out."""
-    journal = testinfra.get_host(f"docker://{SERVER}").check_output("journalctl --unit=mirror --output=cat --no-pager")
+    journal = container(SERVER).check_output("journalctl --unit=mirror --output=cat --no-pager")
     return len(re.findall(r'"GET /project/[^"]*" 200', journal))
 
 

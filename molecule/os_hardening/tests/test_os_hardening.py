@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Run,
     container,
     eventually,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 (CTL,), (C1, C2), (STRANGER,) = names("slurmctld"), sorted(names("slurmd")), names("strangers")
-testinfra_hosts = [f"docker://{CTL}"]
+testinfra_hosts = [f"docker://{PREFIX}{CTL}"]
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 ADDRESS, ADDRESS6 = "198.18.79.18", "2001:2:0:79::12"
 KEY = ["-i", str(STATE / "id"), "-o", "IdentitiesOnly=yes"]
@@ -162,7 +163,7 @@ def test_jobs_run_behind_firewalls_on_every_pair_of_daemons(host: Host) -> None:
 
 
 def test_firewall_is_there_after_a_boot(host: Host) -> None:
-    subprocess.run(["docker", "restart", "--time=10", C2], check=True, capture_output=True)
+    subprocess.run(["docker", "restart", "--time=10", f"{PREFIX}{C2}"], check=True, capture_output=True)
     c2 = container(C2)
     eventually(lambda: said(c2, "/usr/local/libexec/hpcops-firewall status"), lambda seen: seen == "loaded", 60)
     assert "policy drop" in said(c2, "nft list chain inet hpcops input")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 (NAME,) = names("exporters")
-testinfra_hosts = [f"docker://{NAME}"]
+testinfra_hosts = [f"docker://{PREFIX}{NAME}"]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
 ASK = "curl --silent --fail --max-time 20 --cacert /etc/process_exporter/ca.crt https://localhost:9256/metrics"
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 (MON,) = names("prometheus")
-testinfra_hosts = [f"docker://{MON}"]
+testinfra_hosts = [f"docker://{PREFIX}{MON}"]
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
 PROMETHEUS, ALERTMANAGER = f"https://{MON}:9090", f"https://{MON}:9093"
@@ -102,7 +102,7 @@ def test_sites_changes_of_alerts_and_its_own_rules_are_in_force(host: Host) -> N
 def test_rules_hold_in_this_release_of_promtool(host: Host) -> None:
     host.check_output("rm -rf /root/rules && mkdir -p /root/rules/roles/prometheus/files /root/rules/tests")
     for source, target in (("roles/prometheus/files/rules", "roles/prometheus/files"), ("tests/prometheus", "tests")):
-        copy = ["docker", "cp", str(PROJECT / source), f"{MON}:/root/rules/{target}/"]
+        copy = ["docker", "cp", str(PROJECT / source), f"{PREFIX}{MON}:/root/rules/{target}/"]
         subprocess.run(copy, check=True, capture_output=True)
     done = host.run("cd /root/rules/tests/prometheus && promtool test rules *.yml")
     assert done.rc == 0, done.stdout + done.stderr

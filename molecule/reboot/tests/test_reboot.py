@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PATIENCE, Run, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +149,7 @@ def test_nothing_is_changed_when_slurmctld_cannot_be_asked() -> None:
 
 
 def test_a_drain_waits_for_the_running_job() -> None:
-    job = batch_job("c1", 8)
+    job = batch_job("c1", round(10 * PATIENCE))
     run = slurm_node(nodes=["c1"], state="drained", reason="new kernel").succeeded()
     assert outcome(run)["before"]["c1"].startswith(("MIXED", "ALLOCATED"))
     assert job_field(job, "JobState") == "COMPLETED"
@@ -226,7 +226,7 @@ def sampled() -> list[set[str]]:
 
 def test_all_nodes_are_rebooted_one_at_a_time_and_a_drain_by_hand_survives() -> None:
     by_hand("c2", "drain", "fan is noisy")
-    job = batch_job("c3", 15)
+    job = batch_job("c3", round(12 * PATIENCE))
     before = boot_times()
     booted = boots()
     start_sampling()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 from testinfra.host import Host
-from testinfra.utils.ansible_runner import AnsibleRunner
 
-LOGIN = AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts("login")[0]
-testinfra_hosts = [f"docker://{LOGIN}"]
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, names
+
+LOGIN = names("login")[0]
+testinfra_hosts = [f"docker://{PREFIX}{LOGIN}"]
 
 
 def as_user(host: Host, command: str, login: bool = True) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
     Run,
     container,
     eventually,
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 CONTROLLER = names("slurmctld")[0]
-NODE = next(name for name in names("slurmd") if name.startswith("slurmctld-"))
-testinfra_hosts = [f"docker://{CONTROLLER}"]
+NODE = "c1"
+testinfra_hosts = [f"docker://{PREFIX}{CONTROLLER}"]
 
 
 def apply(variables: dict[str, Any] | None = None) -> Run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONTROLLER = names("slurmctld")[0]
 C1, C2 = sorted(names("slurmd"))
-testinfra_hosts = [f"docker://{CONTROLLER}"]
+testinfra_hosts = [f"docker://{PREFIX}{CONTROLLER}"]
 ONLY_SLURMD = ("--tags", "slurmd")
 
 
@@ -126,13 +126,13 @@ def test_run_limited_to_one_node_leaves_the_other_alone(c1: Host, c2: Host) -> N
 
 
 def test_run_limited_to_one_node_works_while_another_is_dead(host: Host) -> None:
-    subprocess.run(["docker", "stop", "--time=1", C2], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["docker", "stop", "--time=1", f"{PREFIX}{C2}"], check=True, stdout=subprocess.DEVNULL)
     try:
         run = run_playbook("--limit", C1).succeeded()
         assert not run.changed
         assert host.check_output("srun --nodelist=c1 hostname") == "c1"
     finally:
-        subprocess.run(["docker", "start", C2], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["docker", "start", f"{PREFIX}{C2}"], check=True, stdout=subprocess.DEVNULL)
     # Until the controller has missed it, the dead node counts as idle: its own word first.
     eventually(lambda: listens(container(C2)), seconds=90)
     nodes_are_ready(host, 90)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, eventually, names, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 DATABASE = names("all")[0]
-testinfra_hosts = [f"docker://{DATABASE}"]
+testinfra_hosts = [f"docker://{PREFIX}{DATABASE}"]
 ONLY_SLURMDBD = ("--tags", "slurmdbd")
 
 

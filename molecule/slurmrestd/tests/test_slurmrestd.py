@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import DISTRO, Run, container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    DISTRO,
+    PREFIX,
+    Run,
+    container,
+    eventually,
+    names,
+    run_playbook,
+)
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -27,7 +35,7 @@ REFUSED = 500 if OLD else 401
 REST = names("slurmrestd")[0]
 CONTROLLER = names("slurmctld")[0]
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-testinfra_hosts = [f"docker://{REST}"]
+testinfra_hosts = [f"docker://{PREFIX}{REST}"]
 HOSTNAME = REST.rpartition("-")[2]
 OUTSIDE = f"https://{HOSTNAME}:6843"
 TRUST = "--cacert /etc/slurmrestd/ca.crt"

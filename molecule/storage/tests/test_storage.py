@@ -8,13 +8,20 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.hpcops.cluster.tests.scenarios import eventually, names, run_playbook, said, variables_of
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    PREFIX,
+    eventually,
+    names,
+    run_playbook,
+    said,
+    variables_of,
+)
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 (NAME,) = names("all")
-testinfra_hosts = [f"docker://{NAME}"]
+testinfra_hosts = [f"docker://{PREFIX}{NAME}"]
 MOUNTS: list[dict[str, Any]] = variables_of(NAME)["storage_mounts"]
 
 
@@ -54,7 +61,7 @@ def test_home_is_mounted_when_somebody_goes_there(host: Host) -> None:
 
 
 def test_mounts_are_there_after_a_boot(host: Host) -> None:
-    subprocess.run(["docker", "restart", "--time=10", NAME], check=True, capture_output=True)
+    subprocess.run(["docker", "restart", "--time=10", f"{PREFIX}{NAME}"], check=True, capture_output=True)
     eventually(lambda: sorted(set(mounted(host))), lambda found: found == sorted(PATHS), seconds=60)
     assert said(host, "cat /srv/view/file") == "real"
     assert said(host, "ls /home") == "alice"
