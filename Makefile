@@ -11,19 +11,18 @@ unexport PYTHONDONTWRITEBYTECODE
 
 GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Hosts with kernels of their own, a build of packages, a cluster without munge (which bookworm's Slurm cannot be), a database of three
-# servers, changes of keys, restores of backups, rolling reboots, and a cluster from the API alone: but for the first not in each run.
-SLOW := cgroup storage_nfs build_packages auth_slurm galera keys backup reboot live
-ORDINARY := $(filter-out $(SLOW),$(SCENARIOS))
-# The longest first, so that none of them is left to run alone.
-LONG := change slurm_elastic os_hardening grow failover accounting prometheus slurmrestd
-# Whole clusters take longest and go first, and on all releases; elsewhere than on trixie a sequence is short. +linear: by Ansible's own
-# strategy, as most users run it; else by Mitogen's. Slurm's own metrics are those of forky, whose cluster is monitored.
-TEST := cluster@trixie+linear cluster@forky cluster@bookworm cgroup \
-        $(addsuffix @trixie,$(LONG) $(filter-out $(LONG) cluster slurm_exporter,$(ORDINARY)))
-MATRIX := $(SLOW) $(foreach scenario,auth_slurm galera keys backup reboot live,$(scenario)@forky) \
-          $(foreach scenario,galera keys backup reboot live,$(scenario)@bookworm) \
-          $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro)+linear,$(ORDINARY)))
+# What make test leaves out: compiling Slurm takes a quarter of an hour.
+LONG := build_packages
+# Hosts with kernels of their own, on one release.
+KERNELS := cgroup storage_nfs
+# A release, or a strategy beside Mitogen's, has no part in what these show; auth_slurm needs a newer Slurm than bookworm's.
+CHANGES := galera keys backup reboot live
+REST := $(filter-out $(LONG) $(KERNELS) $(CHANGES) auth_slurm,$(SCENARIOS))
+# Whole clusters on all releases, elsewhere than on trixie by a short sequence. +linear: by Ansible's own strategy, as most users run
+# it; else by Mitogen's. Slurm's own metrics are those of forky, whose cluster is monitored. What took longest last time starts first.
+TEST := cluster@trixie+linear cluster@forky cluster@bookworm $(addsuffix @trixie,$(filter-out $(LONG) cluster,$(SCENARIOS)))
+MATRIX := $(LONG) $(KERNELS) auth_slurm@trixie auth_slurm@forky \
+          $(foreach distro,trixie bookworm forky,$(addsuffix @$(distro),$(CHANGES)) $(addsuffix @$(distro)+linear,$(REST)))
 
 .PHONY: help setup setup-newest demo demo-down test test-fast test-matrix molecule lint bench docs build
 

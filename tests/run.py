@@ -1,8 +1,9 @@
-"""Run gates and Molecule scenarios two at a time, judge each, and end with a line "N passed, N failed".
+"""Run gates and Molecule scenarios, three at a time, judge each, and end with a line "N passed, N failed".
 
 usage: tests/run.py ENTRY...
 An entry is a gate by its name (see GATES), or a scenario as SCENARIO[@DISTRO][+linear]; +linear runs Ansible's own
-strategy instead of Mitogen's. Logs lie in .cache/logs.
+strategy instead of Mitogen's. The entries that took longest in docs/test-budget.md start first. Logs and the table of
+this run (budget.md) lie in .cache/logs.
 """
 
 from __future__ import annotations
@@ -21,20 +22,28 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".cache" / "logs"
+BUDGET = ROOT / "docs" / "test-budget.md"
 TAIL = 60
+# How many entries run at once on two processors: a scenario waits for a third of its time.
+SLOTS = 3
+# Hosts with kernels of their own take three times as long beside two other entries.
+SLOTS_OF = {"cgroup": 2, "storage_nfs": 2}
 FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
 # What is left of the sequence where only what differs between releases is looked for, and where the scenario cluster has shown what
 # a check says of a bare host.
-SHORT_SEQUENCE = "[destroy, create, prepare, converge, check, verify, destroy]"
-WITHOUT_FIRST_CHECK = "[destroy, create, prepare, converge, idempotence, check, verify, destroy]"
+SHORT_SEQUENCE = "[create, prepare, converge, check, verify, destroy]"
+WITHOUT_FIRST_CHECK = "[create, prepare, converge, idempotence, check, verify, destroy]"
+# prepare_images removes what an earlier run left, and converge finds what a check of the syntax would.
+WHOLE_SEQUENCE = "[create, prepare, check, converge, idempotence, check, verify, destroy]"
 ROLES_OF_CLUSTER = ("os_base", "munge", "mariadb", "slurm", "slurmdbd", "slurmctld", "slurmd", "slurmrestd")
+ACTION = re.compile(r"\[[^]]+ > (\w+)\] (?:\x1b\[[0-9;]*m)?Executing(?:\x1b\[[0-9;]*m)?$")
 SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+linear)?")
 
 GATES: Mapping[str, Sequence[Sequence[str]]] = {
@@ -97,7 +106,9 @@ class Runner:
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[bytes]] = set()
         self.stopping = False
+        self.patience = patience()
         self.processor_seconds: dict[Path, float] = {}  # by log, of all that ran beside the hosts
+        self.spent: dict[Path, dict[str, float]] = {}  # by log, wall seconds of each of Molecule's actions
 
     def run(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
         with log.open("ab") as output:
@@ -114,12 +125,14 @@ class Runner:
                     start_new_session=True,
                 )
                 self._processes.add(process)
+            clock = ActionClock(log)
             try:
                 _pid, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
                 self.processor_seconds[log] = self.processor_seconds.get(log, 0.0) + usage.ru_utime + usage.ru_stime
                 return process.returncode
             finally:
+                self.spent[log] = clock.stop()
                 with self._lock:
                     self._processes.discard(process)
 
@@ -128,6 +141,37 @@ class Runner:
             self.stopping = True
             for process in self._processes:
                 os.killpg(process.pid, signal.SIGTERM)
+
+
+class ActionClock:
+    """Follows a log and adds up the wall seconds of each of Molecule's actions."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._ended = threading.Event()
+        self.spent: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> dict[str, float]:
+        self._ended.set()
+        self._thread.join()
+        return self.spent
+
+    def _follow(self) -> None:
+        action, since = "", time.monotonic()
+        with self._log.open(errors="replace") as log:
+            while True:
+                ended = self._ended.wait(0.2)
+                now = time.monotonic()
+                for line in log:
+                    begin = ACTION.search(line)
+                    if begin:
+                        self.spent[action] = self.spent.get(action, 0.0) + now - since
+                        action, since = begin[1], now
+                if ended:
+                    self.spent[action] = self.spent.get(action, 0.0) + now - since
+                    return
 
 
 # --- Gates ---------------------------------------------------------------------------------------------------------
@@ -163,7 +207,7 @@ class Action:
 def actions_of(text: str) -> list[Action]:
     actions = [Action("start")]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
-        begin = re.search(r"\[\S+ > (\w+)\] Executing$", line)
+        begin = ACTION.search(line)
         if begin:
             actions.append(Action(begin[1]))
         actions[-1].lines.append(line)
@@ -219,8 +263,9 @@ def run_scenario(runner: Runner, entry: str, log: Path, env: Mapping[str, str]) 
         **env,
         "ANSIBLE_HOME": str(home),
         "DISTRO": match["distro"] or "trixie",
-        "HPCOPS_RUNNER": str(ROOT),
+        "HPCOPS_PATIENCE": f"{runner.patience:.2f}",
     }
+    own["HPCOPS_SEQUENCE"] = WHOLE_SEQUENCE
     if "HPCOPS_MATRIX" not in env:
         if own["DISTRO"] != "trixie":
             own["HPCOPS_SEQUENCE"] = SHORT_SEQUENCE
@@ -235,9 +280,15 @@ def run_scenario(runner: Runner, entry: str, log: Path, env: Mapping[str, str]) 
     return judge(log.read_text(errors="replace"), returned, checked=has_check(match["name"]))
 
 
+def described(scenario: str) -> str:
+    """A scenario's own settings; nothing where there is none of that name."""
+    path = ROOT / "molecule" / scenario / "molecule.yml"
+    return path.read_text() if path.is_file() else ""
+
+
 def has_check(scenario: str) -> bool:
     """Whether a check must come after converge: always with roles, and elsewhere where the scenario's own sequence has it."""
-    own = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text()).get("scenario", {})
+    own = yaml.safe_load(described(scenario)).get("scenario", {})
     return (ROOT / "roles" / scenario).is_dir() or "check" in own.get("test_sequence", ["check"])
 
 
@@ -251,22 +302,81 @@ def _mitogen_strategies() -> Path:
 # --- The machine ---------------------------------------------------------------------------------------------------
 
 
-def prepare_engine(entries: Sequence[str]) -> bool:
-    """Start the container engine, clear away what a killed run left, and make the images that the entries need."""
-    _remove_leftovers_after(["tests/images/engine"])
-    distros = sorted({match["distro"] or "trixie" for entry in entries if (match := SCENARIO.fullmatch(entry))})
-    for command in (["tests/images/apt-cache"], ["tests/images/build", *distros]):
-        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-            return False
-    return True
+class Images:
+    """Starts the engine and makes the images that scenarios start from, while gates already run."""
+
+    def __init__(self, runner: Runner, scenarios: Sequence[str]) -> None:
+        self._runner = runner
+        matches = [match for entry in scenarios if (match := SCENARIO.fullmatch(entry))]
+        # In the order of the entries, so that the first ones wait least.
+        self._ready = {match["distro"] or "trixie": threading.Event() for match in matches}
+        self._packages = {
+            match["distro"] or "trixie" for match in matches if "hpcops-packages:" in described(match["name"])
+        }
+        self._made: set[str] = set()
+        threading.Thread(target=self._make, daemon=True).start()
+
+    def wait_for(self, distro: str) -> bool:
+        """Return whether the images of a release could be made."""
+        self._ready[distro].wait()
+        return distro in self._made
+
+    def _make(self) -> None:
+        try:
+            if not self._ready or not self._ran("tests/images/engine"):
+                return
+            _remove_leftovers()
+            self._ran("tests/images/apt-cache")
+            for distro, ready in self._ready.items():
+                steps = ["build", "packages"] if distro in self._packages else ["build"]
+                if all(self._ran(f"tests/images/{step}", distro) for step in steps):
+                    self._made.add(distro)
+                ready.set()
+        finally:
+            for ready in self._ready.values():
+                ready.set()
+
+    def _ran(self, *command: str) -> bool:
+        log = LOGS / "images.log"
+        # The engine and the package cache go on after this run, so they are not marked as its own.
+        mark = {} if command[0].endswith(("engine", "apt-cache")) else {"HPCOPS_RUNNER": str(ROOT)}
+        if self._runner.run(command, log, {**clean_environment(), **mark}) == 0:
+            return True
+        print(
+            "\n".join([f"FAILED   {' '.join(command)}:", *log.read_text(errors="replace").splitlines()[-TAIL:]]),
+            flush=True,
+        )
+        return False
 
 
-def _remove_leftovers_after(engine: Sequence[str]) -> None:
-    subprocess.run(engine, cwd=ROOT, check=True)
+def processes_of(runner: Path) -> list[int]:
+    """Return the processes that a run of a checkout started, by the mark that their environment has."""
+    mark = f"HPCOPS_RUNNER={runner}".encode()
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            marked = mark in environment.read_bytes().split(b"\0")
+        except (PermissionError, ProcessLookupError, FileNotFoundError):  # another account's, or ended meanwhile
+            continue
+        if marked:
+            found.append(int(environment.parent.name))
+    return found
+
+
+def _remove_leftovers() -> None:
+    """Remove what a killed run of this checkout left: processes, hosts with kernels of their own, containers, networks, volumes."""
+    for process in processes_of(ROOT):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    kernels = [path.name for path in (ROOT / ".cache" / "uml" / "hosts").glob("*")]
+    if kernels:
+        print(f"removing what an earlier run left: {' '.join(kernels)}", flush=True)
+        subprocess.run(["tests/images/uml", "stop", *kernels], cwd=ROOT, check=True)
     ours = ["--quiet", f"--filter=label=hpcops.runner={ROOT}"]
     for listing, removal in (
         (["docker", "ps", "--all", *ours], ["docker", "rm", "--force", "--volumes"]),
         (["docker", "network", "ls", *ours], ["docker", "network", "rm"]),
+        (["docker", "volume", "ls", *ours], ["docker", "volume", "rm"]),
     ):
         found = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split()
         if found:
@@ -293,6 +403,19 @@ def clean_environment() -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     own = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
     return {**env, **own, "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+
+
+def patience() -> float:
+    """Return by how much tests multiply the time that they wait for something: 1 or more.
+
+    It is the time of a loop beside its time on the machine on which the tests' limits were chosen, two entries at a time.
+    """
+    took = []
+    for _ in range(5):
+        since = time.thread_time()
+        sum(number * number % 7 for number in range(1_000_000))
+        took.append(time.thread_time() - since)
+    return max(1.0, min(took) / 0.06) * SLOTS / 2
 
 
 # --- All of it -----------------------------------------------------------------------------------------------------
@@ -331,25 +454,82 @@ class Progress:
                     print(f"         running  {running}", flush=True)
 
 
-def run_entry(runner: Runner, progress: Progress, entry: str) -> Outcome:
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """An entry that has run: what became of it, and what it took."""
+
+    outcome: Outcome
+    wall: float = 0.0
+    processor: float = 0.0
+    spent: Mapping[str, float] = dataclasses.field(default_factory=dict)  # wall seconds by Molecule's action
+
+
+class Slots:
+    """Lets as many entries run as the machine bears; of those that wait, the one with the lowest rank is next."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._changed = threading.Condition()
+        self.waiting: set[int] = set()
+
+    @contextmanager
+    def taken(self, wanted: int, rank: int) -> Iterator[None]:
+        with self._changed:
+            self.waiting.add(rank)
+            self._changed.wait_for(lambda: rank == min(self.waiting) and self._free >= wanted)
+            self.waiting.discard(rank)
+            self._free -= wanted
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
+def run_entry(runner: Runner, progress: Progress, entry: str) -> Ended:
     progress.start(entry)
     log = LOGS / f"{entry}.log"
     log.write_text("")
     run = run_gate if entry in GATES else run_scenario
-    outcome = run(runner, entry, log, clean_environment())
+    since = time.monotonic()
+    outcome = run(runner, entry, log, {**clean_environment(), "HPCOPS_RUNNER": str(ROOT)})
     if runner.stopping:
         outcome = Outcome("interrupted")
     elif outcome.problem:
         outcome = dataclasses.replace(outcome, problem=f"{outcome.problem} (log: {log.relative_to(ROOT)})")
-    progress.end(entry, outcome, runner.processor_seconds.get(log, 0.0))
-    return outcome
+    processor = runner.processor_seconds.get(log, 0.0)
+    progress.end(entry, outcome, processor)
+    return Ended(outcome, time.monotonic() - since, processor, runner.spent.get(log, {}))
+
+
+def longest_first(entries: Sequence[str], budget: str) -> list[str]:
+    """Order entries by the wall seconds of an earlier run's table, those that it does not have first."""
+    known = {row[1]: int(row[2]) for row in re.finditer(r"^\| (\S+) \| (\d+) \|", budget, re.MULTILINE)}
+    return sorted(entries, key=lambda entry: -known.get(entry, sys.maxsize))
+
+
+def table(ended: Mapping[str, Ended]) -> str:
+    """What each entry took, in seconds, as a table in Markdown."""
+    columns = ("create", "converge", "idempotence", "check", "verify")
+    lines = [
+        "| entry | wall | processor | create, prepare | converge | idempotence | checks | tests |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for entry, end in sorted(ended.items(), key=lambda item: -item[1].wall):
+        spent = {**end.spent, "create": end.spent.get("create", 0.0) + end.spent.get("prepare", 0.0)}
+        cells = [f"{spent[name]:.0f}" if spent.get(name) else "" for name in columns]
+        lines.append(f"| {entry} | {end.wall:.0f} | {end.processor:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("entries", nargs="+", metavar="ENTRY")
     entries = list(dict.fromkeys(parser.parse_args().entries))
-    runner, progress = Runner(), Progress()
+    budget = BUDGET.read_text() if BUDGET.is_file() else ""
+    runner, progress, slots = Runner(), Progress(), Slots(SLOTS)
 
     def interrupt(signum: int, _frame: object) -> None:
         runner.stop()
@@ -357,22 +537,31 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
 
+    def run_in_turn(rank: int, entry: str) -> Ended:
+        match = None if entry in GATES else SCENARIO.fullmatch(entry)
+        if match and not images.wait_for(match["distro"] or "trixie"):
+            return Ended(Outcome("the images of its hosts could not be made"))
+        with slots.taken(SLOTS_OF.get(entry.partition("@")[0], 1), rank):
+            return run_entry(runner, progress, entry)
+
     with only_run_of_this_checkout():
-        scenarios = [entry for entry in entries if entry not in GATES]
-        failed = 0
-        if scenarios and not prepare_engine(scenarios):
-            print("FAILED   the containers' images could not be made; no scenario runs", flush=True)
-            failed = len(scenarios)
-            entries = [entry for entry in entries if entry in GATES]
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            futures = {entry: pool.submit(run_entry, runner, progress, entry) for entry in entries}
-            outcomes = {entry: future.result() for entry, future in futures.items()}
-    for entry, outcome in outcomes.items():
-        if outcome.problem:
+        since = time.monotonic()
+        (LOGS / "images.log").write_text("")
+        images = Images(runner, [entry for entry in entries if entry not in GATES])
+        with ThreadPoolExecutor(max_workers=len(entries)) as pool:
+            ordered = enumerate(longest_first(entries, budget))
+            futures = {entry: pool.submit(run_in_turn, rank, entry) for rank, entry in ordered}
+            ended = {entry: future.result() for entry, future in futures.items()}
+        took = time.monotonic() - since
+    text = table(ended)
+    (LOGS / "budget.md").write_text(f"{text}\n")
+    print(f"\n{text}\n\n{len(entries)} entries in {took:.0f} s\n")
+    failed = 0
+    for entry, end in ended.items():
+        if end.outcome.problem:
             failed += 1
-            print("\n".join([f"FAILED   {entry}: {outcome.problem}", *outcome.essence()]))
-    passed = sum(not outcome.problem for outcome in outcomes.values())
-    print(f"{passed} passed, {failed} failed")
+            print("\n".join([f"FAILED   {entry}: {end.outcome.problem}", *end.outcome.essence()]))
+    print(f"{len(ended) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

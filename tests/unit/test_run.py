@@ -6,8 +6,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +100,65 @@ def test_scenario_of_a_role_and_one_whose_sequence_has_it_are_checked(scenario: 
 def test_entry_names_scenario_release_and_strategy(entry: str, distro: str | None, linear: str | None) -> None:
     match = run.SCENARIO.fullmatch(entry)
     assert (match["distro"], match["linear"]) == (distro, linear)
+
+
+def test_processes_of_a_killed_run_are_found_by_their_mark(tmp_path: Path) -> None:
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    marked, other = (
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={"HPCOPS_RUNNER": str(runner)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for runner in (tmp_path, tmp_path / "other")
+    )
+    try:
+        for process in (marked, other):
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert run.processes_of(tmp_path) == [marked.pid]
+    finally:
+        for process in (marked, other):
+            process.communicate()
+
+
+def test_entries_start_with_the_longest_of_an_earlier_run_and_unknown_ones_first() -> None:
+    budget = "| entry | wall |\n|---|--:|\n| ruff | 1 | 1 | | |\n| change@trixie | 730 | 364 | | |\n"
+    assert run.longest_first(["ruff", "change@trixie", "new@trixie"], budget) == ["new@trixie", "change@trixie", "ruff"]
+
+
+def test_entry_that_needs_more_slots_than_are_free_goes_before_later_ones() -> None:
+    slots = run.Slots(2)
+    order: list[int] = []
+    with ThreadPoolExecutor() as pool:
+        with slots.taken(1, 0):
+            for rank, wanted in ((1, 2), (2, 1)):
+                pool.submit(_note, slots, order, rank, wanted)
+            _eventually(lambda: slots.waiting == {1, 2})
+            assert order == []
+    assert order == [1, 2]
+
+
+def _note(slots: Any, order: list[int], rank: int, wanted: int) -> None:
+    with slots.taken(wanted, rank):
+        order.append(rank)
+
+
+def _eventually(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_seconds_of_each_action_are_added_up(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("")
+    clock = run.ActionClock(log)
+    log.write_text("INFO     [munge > check] Executing\nINFO     [munge > check] Executed: Successful\n")
+    _eventually(lambda: "" in clock.spent)
+    spent = clock.stop()
+    assert set(spent) == {"", "check"}
+    ended = {"munge@trixie": run.Ended(run.Outcome(), 61.2, 20.4, {"create": 2.0, "prepare": 1.0, "check": 7.6})}
+    assert run.table(ended).splitlines()[-1] == "| munge@trixie | 61 | 20 | 3 |  |  | 8 |  |"
