@@ -19,7 +19,7 @@ from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "unit" / "golden"
-ROLES = ("os_base", "munge", "mariadb", "slurm", "slurmctld", "slurmdbd", "slurmd")
+ROLES = ("os_base", "munge", "mariadb", "slurm", "slurmctld", "slurmdbd", "slurmd", "slurm_elastic")
 
 # The facts that the roles read, as `ansible -m setup` reports them there.
 PLATFORMS: dict[str, dict[str, str]] = {
@@ -164,6 +164,14 @@ def test_platform_gets_what_its_golden_file_says(name: str) -> None:
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_distribution_method_is_known_to_be_missing(name: str) -> None:
     assert Platform(name).value("slurm_release", slurm_install_method="distribution") == ""
+
+
+def test_controller_whose_name_does_not_resolve_is_reached_by_its_address() -> None:
+    platform, controllers = Platform("ubuntu-24.04"), ["ctl1", "ctl2(10.0.0.2)"]
+    for addresses in ("__slurm_controller_addresses", "__slurmd_controller_addresses"):
+        assert platform.value(addresses, slurm_controllers=controllers) == "ctl1:6817,10.0.0.2:6817"
+    shown = platform.value("__slurm_elastic_conf_server", slurm_controllers=controllers)
+    assert shown == "ctl1:6817,10.0.0.2:6817"
 
 
 def test_nodes_find_what_a_build_host_serves() -> None:

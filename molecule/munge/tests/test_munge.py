@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import os
+import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, names
+from ansible_collections.hpcops.cluster.tests.scenarios import container, names, run_playbook, said
 
 if TYPE_CHECKING:
     from testinfra.host import Host
+
+A, B = sorted(names("all"))
+KEY_FILE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "munge.key")
+
+
+def credential_decodes(sender: Host, receiver: Host) -> bool:
+    credential = sender.check_output("munge --string=hello")
+    return bool(receiver.run(f"echo '{credential}' | unmunge").rc == 0)
 
 
 @pytest.mark.parametrize(("sender", "receiver"), itertools.permutations(names("all"), 2))
@@ -39,6 +51,7 @@ def test_only_munge_can_read_the_key(host: Host) -> None:
     key = host.file("/etc/munge/munge.key")
     assert (key.user, key.group, key.mode) == ("munge", "munge", 0o400)
     assert host.run("runuser -u nobody -- cat /etc/munge/munge.key").rc != 0
+    assert host.check_output("stat --format='%U:%G %a' /etc/munge") == "munge:munge 700"
 
 
 def test_munge_has_the_same_number_everywhere(host: Host) -> None:
@@ -47,3 +60,27 @@ def test_munge_has_the_same_number_everywhere(host: Host) -> None:
 
 def test_munged_starts_at_boot(host: Host) -> None:
     assert host.service("munge").is_enabled
+
+
+def test_munged_has_the_threads_that_the_role_gives_it(host: Host) -> None:
+    command = host.check_output("tr '\\0' ' ' </proc/$(systemctl show munge --property=MainPID --value)/cmdline")
+    assert "--num-threads=10 " in command
+
+
+def test_new_key_is_in_force_at_once_and_shown_nowhere() -> None:
+    """One host gets the key. The other one has it already, and its munged does not run."""
+    a, b = container(A), container(B)
+    key = secrets.token_hex(64)
+    KEY_FILE.write_text(f"{key}\n")
+    b.check_output(f"printf %s {key} >/etc/munge/munge.key && systemctl disable --now munge")
+    run = run_playbook("-vvv", "--diff").succeeded()
+    assert {(task.removeprefix("hpcops.cluster.munge : "), name) for task, name in run.changed} == {
+        ("Install the key and munged's options", A),
+        ("Munge has its key", A),
+        ("Run munged", B),
+    }
+    for secret in (key, base64.b64encode(key.encode()).decode()):
+        assert secret not in run.text
+    for sender, receiver in ((a, b), (b, a)):
+        assert credential_decodes(sender, receiver), said(receiver, "journalctl --unit=munge --lines=5 --no-pager")
+    assert b.service("munge").is_enabled

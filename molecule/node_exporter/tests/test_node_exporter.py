@@ -89,10 +89,58 @@ def test_its_process_has_no_rights_and_no_secret_is_readable_by_others(host: Hos
     assert PASSWORD not in host.check_output(f"cat /etc/node_exporter/web.yml /proc/{pid}/cmdline")
 
 
-def test_package_does_not_run_its_own_service() -> None:
+def test_package_does_not_run_its_own_service_or_another_exporter() -> None:
     host = container(PACKAGED)
     assert not host.service("prometheus-node-exporter").is_running
     assert host.check_output("ss -Hltn 'sport = :9100' | wc -l") == "1"
+    assert not host.package("prometheus-node-exporter-collectors").is_installed  # which the package recommends
+
+
+def test_its_unit_starts_at_boot_and_after_a_crash_and_shuts_it_in(host: Host) -> None:
+    wanted = {
+        "UnitFileState": "enabled",
+        "Restart": "always",
+        "StartLimitIntervalUSec": "0",
+        "User": "node_exporter",
+        "Group": "node_exporter",
+        "UMask": "0077",
+        "CapabilityBoundingSet": "",
+        "LockPersonality": "yes",
+        "MemoryDenyWriteExecute": "yes",
+        "NoNewPrivileges": "yes",
+        "PrivateDevices": "yes",
+        "PrivateTmp": "no",
+        "ProtectClock": "no",
+        "ProtectControlGroups": "yes",
+        "ProtectHome": "read-only",
+        "ProtectHostname": "yes",
+        "ProtectKernelLogs": "yes",
+        "ProtectKernelModules": "yes",
+        "ProtectKernelTunables": "yes",
+        "ProtectSystem": "strict",
+        "RestrictNamespaces": "yes",
+        "RestrictRealtime": "yes",
+        "RestrictSUIDSGID": "yes",
+        "SystemCallArchitectures": "native",
+    }
+    shown = host.check_output(f"systemctl show node_exporter --property={','.join(wanted)}").splitlines()
+    assert dict(line.split("=", 1) for line in shown) == wanted
+    assert host.user("node_exporter").uid == 455
+    assert "Ports=9100" in host.check_output("systemctl cat node_exporter").splitlines()
+
+
+def test_program_of_platform_metrics_can_read_everything_and_write_one_directory(host: Host) -> None:
+    wanted = {
+        "CapabilityBoundingSet": "cap_dac_read_search",
+        "NoNewPrivileges": "yes",
+        "PrivateDevices": "yes",
+        "PrivateNetwork": "yes",
+        "ProtectHome": "yes",
+        "ProtectSystem": "strict",
+        "ReadWritePaths": "/var/lib/node_exporter",
+    }
+    shown = host.check_output(f"systemctl show hpcops-platform-metrics --property={','.join(wanted)}").splitlines()
+    assert dict(line.split("=", 1) for line in shown) == wanted
 
 
 def test_states_of_the_platform_s_units_are_told(host: Host) -> None:
@@ -156,6 +204,8 @@ def test_plugstack_conf_is_told_where_slurm_reads_it(host: Host) -> None:
 
 
 def test_timer_writes_what_the_platform_knows_by_itself(host: Host) -> None:
+    assert host.service("hpcops-platform-metrics.timer").is_running
+    assert host.service("hpcops-platform-metrics.timer").is_enabled
     host.check_output(
         "rm -f /var/lib/node_exporter/hpcops-platform.prom && systemctl restart hpcops-platform-metrics.timer"
     )
@@ -163,10 +213,17 @@ def test_timer_writes_what_the_platform_knows_by_itself(host: Host) -> None:
 
 
 def test_release_takes_the_place_of_the_package_and_the_other_way_round() -> None:
-    """The package is the older one, so this is an upgrade and a downgrade."""
+    """The package is the older one, so this is an upgrade and a downgrade. Somebody has installed it before, and it runs as it comes."""
+    host = container(RELEASED)
+    host.check_output("systemctl stop node_exporter")
+    host.check_output(
+        "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends prometheus-node-exporter"
+    )
+    eventually(lambda: answer(host, "", "http://localhost:9100")[0], lambda status: status == "200")
     try:
         run_playbook(f"--limit={RELEASED}", variables={"node_exporter_install": "package"}).succeeded()
-        assert 'version="1.12.1"' not in metrics(container(RELEASED))
+        assert not host.service("prometheus-node-exporter").is_running
+        assert 'version="1.12.1"' not in metrics(host)
     finally:
         back = run_playbook(f"--limit={RELEASED}").succeeded()
     assert back.changed
@@ -176,13 +233,18 @@ def test_release_takes_the_place_of_the_package_and_the_other_way_round() -> Non
 def test_changed_collector_restarts_it_and_a_dry_run_tells_so() -> None:
     name, host = RELEASED, container(RELEASED)
     assert 'collector="loadavg"' in metrics(host)
-    variables = {"node_exporter_disabled_collectors": ["loadavg"]}
+    variables = {
+        "node_exporter_disabled_collectors": ["loadavg"],
+        "node_exporter_configuration_files": ["/etc/hosts"],
+    }
     dry = run_playbook(f"--limit={name}", "--check", variables=variables).succeeded()
     assert dry.changed
     assert 'collector="loadavg"' in metrics(host)
     try:
         run_playbook(f"--limit={name}", variables=variables).succeeded()
         assert 'collector="loadavg"' not in metrics(host)
+        host.check_output("systemctl start hpcops-platform-metrics")  # its unit has changed as well
+        assert 'hpcops_config_hash{path="/etc/hosts"' in metrics(host)
     finally:
         run_playbook(f"--limit={name}").succeeded()
 

@@ -55,6 +55,14 @@ def test_hosts_file_gives_the_inventorys_addresses(host: Host) -> None:
     assert host.check_output(f"getent ahosts {SERVER}").split()[0] == "192.0.2.2"
 
 
+def test_names_that_the_host_gave_itself_lead_to_the_clusters_address_first(host: Host) -> None:
+    """By either of the C library's functions: one takes the first line, the other one sorts all addresses."""
+    for ask in ("getent hosts", "getent ahosts"):
+        assert host.check_output(f"{ask} {NAME}").split()[0] == "192.0.2.1", ask
+        assert host.check_output(f"{ask} own.example.org").split()[0] == "192.0.2.1", ask
+    assert host.check_output("stat --format='%U:%G %a' /etc/hosts") == "root:root 644"
+
+
 def test_hosts_own_name_in_the_hosts_file_stays(host: Host) -> None:
     assert host.check_output("getent hosts localhost")
     assert host.run("getent hosts a").rc == 0
@@ -68,6 +76,11 @@ def test_chrony_follows_the_configured_server(host: Host) -> None:
     tracking = host.check_output("chronyc tracking")
     assert re.search(r"Stratum +: 9", tracking), tracking  # the scenario's server has stratum 8
     assert host.service("chrony").is_enabled
+
+
+def test_clock_steps_at_boot_only_and_its_drift_is_kept(host: Host) -> None:
+    configuration = host.check_output("chronyd -p -f /etc/chrony/chrony.conf").splitlines()
+    assert {"makestep 1.0 3", "rtcsync", "driftfile /var/lib/chrony/chrony.drift"} <= set(configuration)
 
 
 def test_time_zone_is_in_force(host: Host) -> None:
@@ -109,12 +122,25 @@ def test_check_mode_finds_a_kernel_setting_that_does_not_exist() -> None:
     assert "no_such_thing" in run.output
 
 
+def test_files_belong_to_root_and_are_readable(host: Host) -> None:
+    paths = (
+        "/etc/security/limits.d/90-hpcops.conf /etc/sysctl.d/90-hpcops.conf /etc/chrony/chrony.conf /etc/timezone"
+        " /etc/apt/sources.list.d/molecule.sources /etc/apt/preferences.d/molecule"
+    )
+    assert set(host.check_output(f"stat --format='%U:%G %a' {paths}").splitlines()) == {"root:root 644"}
+
+
 # --- accounts
 
 
 def test_service_accounts_have_their_numbers(host: Host) -> None:
     numbers = {name: (host.user(name).uid, host.user(name).gid) for name in ("slurm", "munge", "slurmrestd")}
     assert numbers == {"slurm": (64030, 64030), "munge": (450, 450), "slurmrestd": (451, 451)}
+    assert host.check_output("getent passwd slurm").split(":")[4:] == [
+        "Slurm workload manager",
+        "/var/lib/slurm",
+        "/usr/sbin/nologin",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +168,31 @@ def test_pin_holds_the_package_at_its_version(host: Host) -> None:
     assert host.package("molecule-pinned").version == "1.0"
     host.check_output("apt-get --yes dist-upgrade molecule-pinned")
     assert host.package("molecule-pinned").version == "1.0"
+
+
+# --- a further run
+
+
+def test_run_starts_the_stopped_time_service_and_takes_away_what_is_not_set_any_more(host: Host) -> None:
+    """The time service's configuration stays the same, so that nothing but its task starts it."""
+    repository = {"name": "molecule", "uris": ["http://server:8000/apt"], "suites": ["./"], "trusted": True}
+    host.check_output("systemctl disable --now chrony && rm -f /var/lib/apt/lists/server:8000_*")
+    run = play("base.yml", os_base_limits=[], os_base_sysctl={}, os_base_repositories=[repository])
+    assert not run.failed, run.output
+    assert host.service("chrony").is_running
+    assert host.service("chrony").is_enabled
+    assert not host.file("/etc/security/limits.d/90-hpcops.conf").exists
+    assert not host.file("/etc/sysctl.d/90-hpcops.conf").exists
+    assert "Candidate: 2.0" in host.check_output("apt-cache policy molecule-pinned")  # the index is fresh, the pin gone
+
+
+def test_changed_time_source_is_asked_at_once(host: Host) -> None:
+    """And what the run before took away is there again."""
+    run = play("base.yml", os_base_time_sources=["server 192.0.2.99"])
+    assert not run.failed, run.output
+    assert "192.0.2.99" in host.check_output("chronyc -n sources")
+    assert host.check_output("su - alice -c 'ulimit -Sn'") == "2048"
+    assert "Candidate: 1.0" in host.check_output("apt-cache policy molecule-pinned")
 
 
 # --- artifacts; each test starts from what converge installed, and returns to it

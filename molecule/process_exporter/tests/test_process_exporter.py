@@ -34,6 +34,18 @@ def test_who_does_not_know_the_password_is_refused(host: Host) -> None:
     assert host.run(f"{ASK} --user prometheus:wrong").rc == 22
 
 
+def test_process_that_changed_its_name_is_looked_at_again(host: Host) -> None:
+    """One that is seen between its fork and its exec would be of no group for ever."""
+    waits = "until [ -e /tmp/now ]; do sleep 0.2; done; exec sleep `expr 4700 + 11`"
+    host.check_output(f"rm -f /tmp/now; systemd-run --unit=named sh -c '{waits}'")
+    try:
+        assert value("num_procs", "time", host) == 0
+        host.check_output("touch /tmp/now")
+        eventually(lambda: value("num_procs", "time", host), lambda number: number == 1)
+    finally:
+        host.check_output("systemctl stop named; rm -f /tmp/now")
+
+
 def test_memory_time_and_files_of_another_account_s_daemon_are_told(host: Host) -> None:
     assert value("num_procs", "munged", host) == 1
     assert value("open_filedesc", "munged", host) > 3
@@ -79,6 +91,24 @@ def test_its_account_may_look_into_processes_and_nothing_else(host: Host) -> Non
         found = re.search(rf"^{kind}:\s(\S+)$", host.check_output(f"cat /proc/{pid}/status"), re.MULTILINE)
         assert found
         assert int(found[1], 16) in (1 << 19, 1 << 2 | 1 << 19)
+
+
+def test_its_unit_starts_at_boot_and_after_a_crash_and_shuts_it_in(host: Host) -> None:
+    wanted = {
+        "UnitFileState": "enabled",
+        "Restart": "always",
+        "NoNewPrivileges": "yes",
+        "PrivateDevices": "yes",
+        "PrivateTmp": "yes",
+        "ProtectHome": "yes",
+        "ProtectSystem": "strict",
+        "RestrictNamespaces": "yes",
+    }
+    shown = host.check_output(f"systemctl show process_exporter --property={','.join(wanted)}").splitlines()
+    assert dict(line.split("=", 1) for line in shown) == wanted
+    assert host.user("process_exporter").uid == 456
+    assert "Ports=9256" in host.check_output("systemctl cat process_exporter").splitlines()
+    assert host.check_output("stat --format='%U:%G %a' /etc/process_exporter/process.yml") == "root:root 644"
 
 
 def test_package_may_take_the_place_of_the_release() -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, names
+from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, names, run_playbook
 
 LOGIN = names("login")[0]
 testinfra_hosts = [f"docker://{PREFIX}{LOGIN}"]
@@ -65,3 +65,27 @@ def test_an_ordinary_user_cannot_stop_another_users_job(host: Host) -> None:
         assert "Access/permission denied" in answer.stderr
     finally:
         host.check_output(f"su - -c 'scancel {number}'")
+
+
+def test_stopped_sackd_runs_again_and_a_former_way_to_the_controllers_is_gone(host: Host) -> None:
+    """Nothing of sackd's own changes, so that nothing but its task starts it."""
+    host.check_output("systemctl disable --now sackd && echo SLURM_CONF_SERVER=stale:6817 >>/etc/environment")
+    run = run_playbook().succeeded()
+    assert [task for task, _host in run.changed] == [
+        "hpcops.cluster.slurm : Tell every session where the controllers are",
+        "hpcops.cluster.slurm : Run sackd",
+    ]
+    assert host.service("sackd").is_enabled
+    assert "SLURM_CONF_SERVER" not in host.check_output("cat /etc/environment")
+    assert host.check_output("stat --format='%U:%G %a' /etc/environment /etc/default/sackd").split("\n") == [
+        "root:root 644",
+        "root:root 644",
+    ]
+    assert "ctl" in as_user(host, "sinfo --noheader --Node --format=%N")
+
+
+def test_sackd_restarts_for_other_controllers(host: Host) -> None:
+    run_playbook(variables={"slurm_controllers": ["ctl", "spare(192.0.2.9)"]}).succeeded()
+    command = host.check_output("tr '\\0' ' ' </proc/$(systemctl show sackd --property=MainPID --value)/cmdline")
+    assert "--conf-server ctl:6817,192.0.2.9:6817" in command
+    assert "ctl" in as_user(host, "sinfo --noheader --Node --format=%N")

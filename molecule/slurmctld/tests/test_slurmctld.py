@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,32 @@ def test_jobs_survive_a_change_that_takes_effect_at_once(host: Host, job: str) -
     assert record(host, "job", job)["JobState"] == "RUNNING"
 
 
+def backup_timer(host: Host) -> tuple[bool, bool]:
+    """Whether backups are made, and still are after a boot."""
+    timer = host.service("hpcops-backup@state.timer")
+    return bool(timer.is_running), bool(timer.is_enabled)
+
+
+def test_state_is_backed_up(host: Host) -> None:
+    assert backup_timer(host) == (True, True)
+    host.check_output("systemctl start hpcops-backup@state.service")
+    (saved, *_others) = json.loads(host.check_output("hpcops-backup list state --json"))
+    assert not saved["problem"]
+
+
+def test_state_is_slurms_and_ports_are_declared(host: Host) -> None:
+    paths = (
+        "/etc/slurm /etc/slurm/slurm.conf /var/lib/slurm/slurmctld /etc/systemd/system/slurmctld.service.d/hpcops.conf"
+    )
+    assert host.check_output(f"stat --format='%U:%G %a' {paths}").splitlines() == [
+        "root:root 755",
+        "root:root 644",
+        "slurm:slurm 700",
+        "root:root 644",
+    ]
+    assert "Ports=6817" in host.check_output("systemctl cat slurmctld").splitlines()
+
+
 def test_nodes_follow_a_change_that_old_releases_restart_for(host: Host, job: str) -> None:
     node, site = container(NODE), variables_of(CONTROLLER)["slurmctld_parameters"]
     options = [*site["SlurmctldParameters"], "power_save_interval=20"]
@@ -204,13 +231,24 @@ def test_nodes_follow_a_change_that_old_releases_restart_for(host: Host, job: st
         )
 
     try:
-        apply({"slurmctld_parameters": {**site, "SlurmctldParameters": options}}).succeeded()
+        apply({"slurmctld_parameters": {**site, "SlurmctldParameters": options}, "slurmctld_backup": False}).succeeded()
+        assert backup_timer(host) == (False, False)
         assert "power_save_interval=20" in configuration(host)["SlurmctldParameters"]
         eventually(same)
         assert record(host, "job", job)["JobState"] == "RUNNING"
+        start = started(host)
+        host.check_output("rm /etc/systemd/system/slurmctld.service.d/hpcops.conf")
     finally:
         apply().succeeded()
     eventually(same)
+    assert backup_timer(host) == (True, True)
+    # The unit's settings are in force again, which took a restart.
+    assert started(host) != start
+    shown = host.check_output("systemctl show slurmctld --property=NeedDaemonReload,Restart,RuntimeDirectory")
+    assert set(shown.splitlines()) == {"NeedDaemonReload=no", "Restart=on-failure", "RuntimeDirectory=slurmctld"}
+    assert "/var/lib/slurm/slurmctld" in host.check_output("systemctl show slurmctld --property=RequiresMountsFor")
+    assert "is not the state of this cluster" in host.check_output("systemctl cat slurmctld")
+    assert record(host, "job", job)["JobState"] == "RUNNING"
 
 
 def test_a_stopped_slurmctld_is_started_by_the_next_run(host: Host, job: str) -> None:

@@ -87,6 +87,20 @@ def test_node_fetches_its_configuration_from_the_controller(host: Host, name: st
     assert "molecule" in node.check_output("scontrol show config | grep ^ClusterName")
 
 
+def test_unit_declares_its_port_and_restarts_and_the_spool_is_slurms(c1: Host) -> None:
+    assert "Ports=6818" in c1.check_output("systemctl cat slurmd").splitlines()
+    assert set(c1.check_output("systemctl show slurmd --property=Restart,UnitFileState").splitlines()) == {
+        "Restart=on-failure",
+        "UnitFileState=enabled",
+    }
+    paths = "/var/lib/slurm/slurmd /etc/default/slurmd /etc/systemd/system/slurmd.service.d/hpcops.conf"
+    assert c1.check_output(f"stat --format='%U:%G %a' {paths}").splitlines() == [
+        "slurm:slurm 755",
+        "root:root 644",
+        "root:root 644",
+    ]
+
+
 def test_host_with_less_than_its_node_line_promises_is_refused(c1: Host) -> None:
     before = process(c1)
     found = dict(word.split("=") for word in c1.check_output("slurmd -C").split("\n")[0].split())["RealMemory"]

@@ -91,9 +91,41 @@ def test_a_missing_database_is_named_before_anything_is_touched(host: Host) -> N
 
 
 def test_another_cluster_is_registered_beside_the_first(host: Host) -> None:
+    host.check_output("systemctl disable --now slurmdbd")  # nothing but its task starts it
     run = run_playbook(*ONLY_SLURMDBD, variables={"slurmdbd_clusters": ["molecule", "annex"]}).succeeded()
-    assert [task for task, _host in run.changed] == ["hpcops.cluster.slurmdbd : Register the others"]
+    assert [task for task, _host in run.changed] == [
+        "hpcops.cluster.slurmdbd : Run slurmdbd on the primary host",
+        "hpcops.cluster.slurmdbd : Register the others",
+    ]
+    assert host.service("slurmdbd").is_enabled
     assert sacctmgr(host, "--noheader --parsable2 list cluster format=Cluster") == ["annex", "molecule"]
+
+
+def test_changed_settings_of_the_unit_restart_it(host: Host) -> None:
+    before = process(host)
+    host.check_output("rm /etc/systemd/system/slurmdbd.service.d/hpcops.conf && chmod 755 /var/lib/slurm/archive")
+    run = run_playbook(*ONLY_SLURMDBD).succeeded()
+    assert [task for task, _host in run.changed] == [
+        "hpcops.cluster.slurmdbd : Write what surrounds it",
+        "hpcops.cluster.slurmdbd : The primary slurmdbd has its configuration",
+    ]
+    assert process(host) != before
+    shown = host.check_output(
+        "systemctl show slurmdbd --property=NeedDaemonReload,Restart,StartLimitIntervalUSec,RuntimeDirectory,PIDFile"
+    )
+    assert set(shown.splitlines()) == {
+        "NeedDaemonReload=no",
+        "Restart=on-failure",
+        "StartLimitIntervalUSec=0",
+        "RuntimeDirectory=slurmdbd",
+        "PIDFile=/run/slurmdbd/slurmdbd.pid",
+    }
+    assert host.check_output("stat --format='%U:%G %a' /var/lib/slurm/archive") == "slurm:slurm 700"
+
+
+def test_ports_are_declared_where_others_may_reach_them(host: Host) -> None:
+    assert "Ports=6819" in host.check_output("systemctl cat slurmdbd").splitlines()
+    assert "Ports=" not in host.check_output("systemctl cat mariadb")  # it answers its own host only
 
 
 def test_slurmdbd_comes_back_when_the_database_was_restarted(host: Host) -> None:

@@ -13,7 +13,15 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import INVENTORY, Report, eventually, names, run_playbook, said
+from ansible_collections.hpcops.cluster.tests.scenarios import (
+    INVENTORY,
+    Report,
+    eventually,
+    names,
+    run_playbook,
+    said,
+    variables_of,
+)
 
 (SERVER,) = names("server")
 CLIENTS = names("clients")
@@ -70,6 +78,17 @@ def test_each_purpose_has_its_options(one: Host) -> None:
     assert said(one, "systemctl is-enabled home.automount") == "enabled"
 
 
+def test_server_runs_as_its_files_say(server: Host) -> None:
+    assert said(server, "cat /proc/fs/nfsd/threads") == "4"
+    assert "+3" not in said(server, "cat /proc/fs/nfsd/versions").split()
+    assert server.service("nfs-server").is_enabled
+    assert "Ports=2049" in said(server, "systemctl cat nfs-server").splitlines()
+
+
+def test_exported_directories_belong_to_whom_they_should(server: Host) -> None:
+    assert said(server, "stat --format='%u:%g %a' /srv/home /srv/state").splitlines() == ["0:0 1777", "64030:64030 700"]
+
+
 def test_root_of_a_client_is_nobody_on_the_server(two: Host) -> None:
     assert "Permission denied" in two.run(f"ls {STATE}").stderr
 
@@ -111,3 +130,21 @@ def test_controller_without_its_state_does_not_start(stopped_server: Host, one: 
     one.check_output("systemctl start slurmctld")
     eventually(lambda: one.run("scontrol ping").stdout, lambda seen: "is UP" in seen, 60)
     assert said(one, f"findmnt --noheadings --output=FSTYPE {STATE}") == "nfs4"
+
+
+# The last one: it leaves nothing exported.
+def test_changed_exports_are_in_force_without_a_restart_of_the_server(server: Host, two: Host) -> None:
+    started = "systemctl show nfs-server --property=ActiveEnterTimestampMonotonic --value"
+    before, exports = said(server, started), variables_of(SERVER)["storage_exports"]
+    more = {"path": "/srv/more", "clients": [{"hosts": "198.18.78.252", "options": ["ro"]}]}
+    run_playbook(f"--limit={SERVER}", variables={"storage_exports": [*exports, more]}).succeeded()
+    assert said(server, started) == before
+    server.check_output("echo here >/srv/more/file")
+    two.check_output("mkdir -p /mnt/more && mount -t nfs4 198.18.78.250:/srv/more /mnt/more")
+    assert said(two, "cat /mnt/more/file") == "here"
+    assert "Read-only file system" in two.run("touch /mnt/more/new").stderr
+    two.check_output("umount /mnt/more")
+
+    run_playbook(f"--limit={SERVER}", variables={"storage_exports": []}).succeeded()
+    assert said(server, "exportfs -s") == ""
+    assert two.run("timeout 20 mount -t nfs4 -o retry=0 198.18.78.250:/srv/more /mnt/more").rc != 0
