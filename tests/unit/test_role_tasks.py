@@ -237,11 +237,26 @@ def topics_in_variables() -> str:
     return str([task.keys.get("vars") for role in ROLES for task in tasks_of(role)])
 
 
+def users_of(role: Path, entry_point: str) -> list[Path]:
+    """Roles that run the role's entry point."""
+    wanted = {"name": f"hpcops.cluster.{role.name}", "tasks_from": entry_point}
+    keys = ("ansible.builtin.import_role", "ansible.builtin.include_role")
+    return [
+        other
+        for other in ROLES
+        if any(wanted.items() <= task.keys.get(key, {}).items() for task in tasks_of(other) for key in keys)
+    ]
+
+
 @each_role
 def test_every_topic_that_is_notified_has_a_handler(role: Path) -> None:
-    """In the role, or in the roles that use its entry points where there is none."""
-    known = {topic for other in ROLES for handler in handlers_of(other) for topic in topics_of(handler)}
-    assert {topic for topic in notified_by(role) if "{{" not in topic} <= known
+    """In the role, or in all those that run the entry point that notifies it."""
+    for task in tasks_of(role):
+        users = users_of(role, Path(task.file).stem)
+        for topic in listed(task.keys.get("notify")):
+            listening = [other for other in ROLES if any(topic in topics_of(handler) for handler in handlers_of(other))]
+            found = role in listening or (bool(users) and set(users) <= set(listening))
+            assert found or "{{" in topic, f"{task}: there is no handler '{topic}'"
 
 
 @each_role
