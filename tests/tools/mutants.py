@@ -129,22 +129,21 @@ def removed_statements(path: str, source: str, tree: ast.Module) -> Iterator[Mut
 
 
 def tests_of(tree: Path, module: str) -> list[str]:
-    """Unit tests that have the module's name or import it; where there is none, those of the plugins that import it."""
+    """Unit tests that have the module's name or import it, then those of the plugins that import it."""
     tests = {path: path.read_text(encoding="utf-8") for path in sorted((tree / "tests" / "unit").rglob("test_*.py"))}
 
-    def naming(name: str) -> set[Path]:
+    def naming(name: str) -> list[Path]:
         word = re.compile(rf"\b{re.escape(name)}\b")
-        found = {path for path, text in tests.items() if any(map(word.search, import_lines(text)))}
-        return found | {path for path in tests if path.stem == f"test_{name.lstrip('_')}"}
+        own = [path for path in tests if path.stem == f"test_{name.lstrip('_')}"]  # ends soonest what it notices
+        return own + [path for path, text in tests.items() if any(map(word.search, import_lines(text)))]
 
     found = naming(module)
-    if not found:
-        imports = re.compile(rf"^from .*\b{re.escape(module)}\b", re.MULTILINE)
-        plugins = [path for folder in PLUGINS for path in sorted((tree / folder).glob("*.py"))]
-        users = [path.stem for path in plugins if imports.search(path.read_text(encoding="utf-8"))]
-        found = {path for user in users for path in naming(user)}
-    own = f"test_{module.lstrip('_')}"  # first, since it ends soonest what it notices
-    return [str(path.relative_to(tree)) for path in sorted(found, key=lambda path: (path.stem != own, path))]
+    imports = re.compile(rf"^from .*\b{re.escape(module)}\b", re.MULTILINE)
+    for folder in PLUGINS:
+        for path in sorted((tree / folder).glob("*.py")):
+            if imports.search(path.read_text(encoding="utf-8")):
+                found += naming(path.stem)
+    return [str(path.relative_to(tree)) for path in dict.fromkeys(found)]
 
 
 def import_lines(text: str) -> list[str]:
@@ -185,6 +184,7 @@ def run_pytest(tree: Path, tests: Sequence[str], log: Path, keep_bytecode: bool)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    sys.stdout = sys.stderr = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     code = 70
     try:
         os.chdir(tree)
@@ -327,6 +327,7 @@ def report(
 
 # --- Roles ---------------------------------------------------------------------------------------------------------
 
+ANCHOR = re.compile(r": &\w")  # what others refer to
 NOTHING = "ansible.builtin.meta: noop"
 OTHERS = {"owner": "nobody", "group": "nogroup", "mode": '"0777"'}
 
@@ -355,7 +356,8 @@ def task_mutants(path: str, text: str, tasks: yaml.SequenceNode) -> Iterator[Mut
         if not isinstance(task, yaml.MappingNode):
             continue
         line = task.start_mark.line + 1
-        yield Mutant(path, line, "RemoveTask", partial(replaced, text, task, NOTHING))
+        if not ANCHOR.search(text, task.start_mark.index, end_of(text, task)):
+            yield Mutant(path, line, "RemoveTask", partial(replaced, text, task, NOTHING))
         for key, value in task.value:
             if key.value in ("block", "rescue", "always") and isinstance(value, yaml.SequenceNode):
                 yield from task_mutants(path, text, value)
@@ -400,11 +402,11 @@ def template_mutants(path: str, text: str) -> Iterator[Mutant]:
 
 def end_of(text: str, node: yaml.Node) -> int:
     """Where the node's own text ends: a block's end mark stands after the comments and empty lines that follow it."""
-    if isinstance(node, (yaml.SequenceNode, yaml.MappingNode)) and not node.flow_style and node.value:
-        last = node.value[-1]
-        return end_of(text, last[1] if isinstance(last, tuple) else last)
-    end: int = node.end_mark.index
-    return len(text[:end].rstrip()) if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else end
+    own = text[node.start_mark.index : node.end_mark.index].rstrip()
+    while own.rpartition("\n")[2].lstrip().startswith("#"):
+        own = own.rpartition("\n")[0].rstrip()
+    end: int = node.start_mark.index + len(own)
+    return end
 
 
 def replaced(text: str, node: yaml.Node, new: str) -> str:
