@@ -121,6 +121,8 @@ def removed_statements(path: str, source: str, tree: ast.Module) -> Iterator[Mut
             continue
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring
+        if isinstance(node, ast.Return) and ast.unparse(node) in ("return", "return None"):
+            continue  # mostly the last statement
         first, last = node.lineno - 1, node.end_lineno or node.lineno
         kept = lines[first].encode()[: node.col_offset].decode()
         rest = lines[last - 1].encode()[node.end_col_offset :].decode()
