@@ -532,5 +532,5 @@ def test_coordinator_of_an_account_above_is_none_of_the_account_itself() -> None
         {"name": "physics", "parent": "science", "coordinators": ["alice", "bob"]},
     ]
     result = complete(read({"clusters": [{"name": "hpc"}], "accounts": accounts}, []), parse(PRINTED), "none")
-    assert result.accounts["physics"].coordinators == {"alice"}
-    assert result.accounts["science"].coordinators == {"bob"}
+    assert result.accounts["physics"].coordinators == frozenset({"alice"})
+    assert result.accounts["science"].coordinators == frozenset({"bob"})
