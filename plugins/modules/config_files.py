@@ -15,14 +15,14 @@ description:
   - Brings small text files and directories into the state described by O(files).
   - The whole set is one task, thus one round trip to the host. With C(ansible.builtin.template) every unchanged file
     costs two.
-  - Every file's new content is written beside its target and checked by its O(files[].validate) command first. When one
-    check fails, no file of the set has been replaced.
+  - Directories are made first. Then every file's new content is written beside its target and checked by its
+    O(files[].validate) command. When one check fails, no file of the set has been replaced or removed.
   - A file is replaced atomically.
 author:
   - hpcops.cluster contributors (@hpcops)
 options:
   files:
-    description: The files and directories, in the order in which they are made.
+    description: The files, directories and links.
     type: list
     elements: dict
     required: true
@@ -108,6 +108,7 @@ import os
 import pwd
 import shlex
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -117,6 +118,15 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._config_files impor
     ConfigFileError,
     written_text,
 )
+
+
+@contextlib.contextmanager
+def naming(module: AnsibleModule, path: str) -> Iterator[None]:
+    """Fail with the path and the reason when the host refuses what is done for it."""
+    try:
+        yield
+    except OSError as error:
+        module.fail_json(msg=f"{path}: {error.strerror}")
 
 
 def account_id(module: AnsibleModule, entry: dict[str, Any], kind: str) -> int | None:
@@ -165,7 +175,13 @@ def set_metadata(path: str, entry: dict[str, Any], owner: int | None, group: int
     os.chmod(path, entry["bits"])  # after chown, which clears set-id bits
 
 
-def stage(module: AnsibleModule, entry: dict[str, Any], owner: int | None, group: int | None) -> str:
+def stage(
+    module: AnsibleModule,
+    entry: dict[str, Any],
+    owner: int | None,
+    group: int | None,
+    leftovers: contextlib.ExitStack,
+) -> str:
     """Write the entry's content beside its target (in check mode: in the temporary directory) and check it there."""
     directory = module.tmpdir if module.check_mode else os.path.dirname(entry["path"])
     try:
@@ -175,6 +191,7 @@ def stage(module: AnsibleModule, entry: dict[str, Any], owner: int | None, group
         )
     except OSError as error:
         module.fail_json(msg=f"{entry['path']}: cannot write into {directory}: {error.strerror}")
+    leftovers.callback(remove_leftover, candidate)
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.write(entry["content"])
         stream.flush()
@@ -192,7 +209,6 @@ def check(module: AnsibleModule, entry: dict[str, Any], candidate: str) -> None:
         return  # the package that brings the command is not installed yet
     code, out, err = module.run_command(command)
     if code != 0:
-        os.unlink(candidate)
         module.fail_json(
             msg=f"{entry['path']}: the new content is refused by '{command[0]}' and was not installed: {(err or out).strip()}",
             rc=code,
@@ -278,7 +294,7 @@ def apply_absent(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str]
     if not os.path.lexists(path):
         return None
     directory = os.path.isdir(path) and not os.path.islink(path)
-    before = "" if directory else current_text(path)
+    before = current_text(path) if os.path.isfile(path) and not os.path.islink(path) else ""
     if not module.check_mode:
         try:
             if directory:
@@ -310,7 +326,9 @@ def apply_link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] |
     return difference(entry, None if before is None else "", {"target": (before or "", target)})
 
 
-def stage_file(module: AnsibleModule, entry: dict[str, Any]) -> tuple[dict[str, str] | None, str | None]:
+def stage_file(
+    module: AnsibleModule, entry: dict[str, Any], leftovers: contextlib.ExitStack
+) -> tuple[dict[str, str] | None, str | None]:
     """Difference and staged candidate of one file; (None, None) when nothing has to change."""
     path = entry["path"]
     owner, group = account_id(module, entry, "owner"), account_id(module, entry, "group")
@@ -324,7 +342,10 @@ def stage_file(module: AnsibleModule, entry: dict[str, Any]) -> tuple[dict[str, 
         if not module.check_mode:
             set_metadata(path, entry, owner, group)
         return difference(entry, before, metadata), None
-    return difference(entry, before, metadata), stage(module, entry, owner, group)
+    return difference(entry, before, metadata), stage(module, entry, owner, group, leftovers)
+
+
+APPLY = {"directory": apply_directory, "absent": apply_absent, "link": apply_link}
 
 
 def main() -> None:
@@ -364,28 +385,23 @@ def main() -> None:
     differences: dict[str, dict[str, str]] = {}
     candidates: list[tuple[str, str]] = []
     with contextlib.ExitStack() as leftovers:
-        # Directories first: a file's candidate is staged in its own directory.
-        for entry in files:
-            changed: dict[str, str] | None = None
-            if entry["state"] == "directory":
-                changed = apply_directory(module, entry)
-            elif entry["state"] == "link":
-                changed = apply_link(module, entry)
-            elif entry["state"] == "file":
-                changed, candidate = stage_file(module, entry)
-                if candidate:
-                    candidates.append((candidate, entry["path"]))
-                    leftovers.callback(remove_leftover, candidate)
-            if changed:
-                differences[entry["path"]] = changed
-        for entry in files:
-            if entry["state"] == "absent":
-                changed = apply_absent(module, entry)
-                if changed:
-                    differences[entry["path"]] = changed
+        # Directories first: a file's candidate is staged in its own directory. Nothing is replaced before all is checked.
+        for state in ("directory", "file", "absent", "link"):
+            for entry in (entry for entry in files if entry["state"] == state):
+                changed: dict[str, str] | None
+                with naming(module, entry["path"]):
+                    if state == "file":
+                        changed, candidate = stage_file(module, entry, leftovers)
+                        if candidate:
+                            candidates.append((candidate, entry["path"]))
+                    else:
+                        changed = APPLY[state](module, entry)
+                    if changed:
+                        differences[entry["path"]] = changed
         if not module.check_mode:
             for candidate, path in candidates:
-                os.replace(candidate, path)
+                with naming(module, path):
+                    os.replace(candidate, path)
 
     paths = [entry["path"] for entry in files if entry["path"] in differences]
     module.exit_json(changed=bool(paths), changed_paths=paths, diff=[differences[path] for path in paths])

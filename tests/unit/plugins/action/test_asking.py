@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.hpcops.cluster.plugins.action import (
     service_accounts,
     slurm_hardware_info,
 )
+from ansible_collections.hpcops.cluster.plugins.plugin_utils import _asking as asking
 
 RUNNING = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=42\n"
 
@@ -169,3 +171,58 @@ def test_files_that_cannot_be_read_are_left_to_the_module(files: Any) -> None:
 
 def test_a_short_answer_settles_nothing() -> None:
     assert action(config_files).settled({"files": [{"path": "/a", "state": "absent"}]}, "") is None
+
+
+class Played(asking.AskingAction):
+    """An asking action over a host that is played; what it does is kept."""
+
+    module = "a.b.c"
+
+    def __init__(self, question: str | None, rc: int, result: dict[str, Any] | None) -> None:
+        self._task = SimpleNamespace(args={"name": "x"}, async_val=0, check_mode=False, diff=False)
+        self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/x"))
+        self.asked, self.rc, self.result = question, rc, result
+        self.done: list[Any] = []
+
+    def question(self, arguments: Any) -> str | None:
+        assert arguments == {"name": "x"}
+        return self.asked
+
+    def settled(self, arguments: Any, answer: str) -> dict[str, Any] | None:
+        assert (arguments, answer) == ({"name": "x"}, "said")
+        return self.result
+
+    def _low_level_execute_command(self, command: str, sudoable: bool = False) -> dict[str, Any]:
+        self.done.append((command, sudoable))
+        return {"rc": self.rc, "stdout": "said"}
+
+    def _execute_module(self, **arguments: Any) -> dict[str, Any]:
+        self.done.append(arguments)
+        return {"changed": True}
+
+
+MODULE_RUN = {"module_name": "a.b.c", "module_args": {"name": "x"}, "task_vars": {"y": 1}}
+
+
+@pytest.mark.parametrize(
+    ("question", "rc", "result", "answer", "done"),
+    [
+        ("look", 0, {"pid": 1}, {"changed": False, "pid": 1}, [("look", True)]),
+        ("look", 0, {}, {"changed": False}, [("look", True)]),
+        ("look", 0, None, {"changed": True}, [("look", True), MODULE_RUN]),
+        ("look", 1, {"pid": 1}, {"changed": True}, [("look", True), MODULE_RUN]),
+        (None, 0, {"pid": 1}, {"changed": True}, [MODULE_RUN]),
+    ],
+)
+def test_module_runs_unless_the_answer_settles_it(
+    question: str | None, rc: int, result: dict[str, Any] | None, answer: dict[str, Any], done: list[Any]
+) -> None:
+    action = Played(question, rc, result)
+    assert action.run(None, {"y": 1}) == answer
+    assert action.done == done
+
+
+def test_action_may_run_in_check_mode_and_shows_differences() -> None:
+    assert Played._supports_check_mode
+    assert Played._supports_diff
+    assert not Played.TRANSFERS_FILES

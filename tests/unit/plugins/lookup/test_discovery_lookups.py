@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import pytest
+from ansible.errors import AnsibleLookupError
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar
 
 from ansible_collections.hpcops.cluster.plugins.lookup import host, service
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import DiscoveryError
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient
 
 HOSTS: list[dict[str, Any]] = [
     {"name": "n1", "addresses": {"main": "10.0.0.1"}, "slurm_node": {"cpus": 4}},
@@ -85,3 +91,66 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "JMESPATH_IMPORT_ERROR", ImportError("No module named 'jmespath'"))
     with pytest.raises(DiscoveryError, match="query: the Python library jmespath is needed on the control machine"):
         host.search("[]", HOSTS)
+
+
+class Api:
+    """A client that keeps how it was made and what it was asked."""
+
+    made: ClassVar[list[tuple[Any, ...]]] = []
+    services: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        self.made.append(arguments)
+
+    def items(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        self.made.append((path, dict(query)))
+        yield from (found for found in self.services if found["name"] in query["name"])
+
+
+@pytest.fixture(name="look_up")
+def look_up_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The lookup service over the client, as Ansible loads it."""
+    monkeypatch.setattr(Api, "made", [])
+    monkeypatch.setattr(
+        Api, "services", [{"name": "x", "cluster": "c", "host": "n1", "port": 80, "health": {"status": "passing"}}]
+    )
+
+    def look_up(*terms: Any, variables: dict[str, Any] | None = None, **options: Any) -> Any:
+        plugin = lookup_loader.get("hpcops.cluster.service", loader=DataLoader(), templar=Templar(DataLoader(), {}))
+        monkeypatch.setattr(type(plugin), "client", Api)
+        return plugin.run(list(terms), variables or {}, **options)
+
+    return look_up
+
+
+PLACE = {"url": "https://x", "token": "word"}
+
+
+def test_service_is_asked_of_the_api_that_the_options_name(look_up: Callable[..., Any]) -> None:
+    assert look_up(["x"], **PLACE, cluster="c", timeout=3, retries=1, format="host_port") == ["n1:80"]
+    assert Api.made[0] == ("https://x", "word", "", 3, 1)
+    assert Api.made[1][1]["cluster"] == ["c"]
+
+
+def test_variables_stand_for_options(look_up: Callable[..., Any]) -> None:
+    look_up("x", variables={"hpcops_discovery_url": "https://y", "hpcops_discovery_token": "other"})
+    assert Api.made[0][:3] == ("https://y", "other", "")
+
+
+@pytest.mark.parametrize(
+    ("terms", "options", "message"),
+    [
+        (["x"], {"claster": "c", "a": 1}, "^there is no option a, claster$"),
+        ([7], {}, "^names are texts, not int$"),
+        (["y"], {}, "no service 'y' is passing or warning"),
+    ],
+)
+def test_lookup_that_cannot_be_answered_is_an_error(
+    look_up: Callable[..., Any], terms: list[Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AnsibleLookupError, match=message):
+        look_up(*terms, **PLACE, **options)
+
+
+def test_lookups_ask_by_the_client_of_the_api() -> None:
+    assert host.LookupModule.client is DiscoveryClient

@@ -141,6 +141,8 @@ def test_unit_is_called_as_systemd_escape_calls_it(path: str, name: str) -> None
         ({"options": ["ro,hard"]}, "Write one option an entry"),
         ({"purpose": "backup"}, "purpose 'backup' is not known. Choose home, scratch, software, state"),
         ({"format": True}, "only ext4 and xfs"),
+        ({"format": True, "type": "xfs", "source": "UUID=1234"}, "only ext4 and xfs"),
+        ({"format": True, "type": "bind", "source": "/dev/vdb"}, "only ext4 and xfs"),
         ({"options": ["port=nfs"]}, "option 'port=nfs' is no number"),
         ({"type": "bind"}, "is no absolute path"),
         ({"type": "xfs"}, "is no device"),
@@ -176,6 +178,8 @@ def test_the_trap_of_an_automount_is_no_mount() -> None:
         (HOME, True),
         (HOME | {"source": "nfs1:/srv/home/"}, True),
         (HOME | {"source": "nfs2:/srv/home"}, False),
+        (HOME | {"type": "nfs"}, True),
+        (HOME | {"type": "lustre"}, False),
         ({"path": "/software/tools", "source": "/srv/real", "type": "bind"}, True),
         ({"path": "/software/tools", "source": "/srv/other", "type": "bind"}, False),
         ({"path": "/with blank", "source": "/x", "type": "fuse.bindfs"}, True),
@@ -197,3 +201,15 @@ def test_what_is_mounted_is_known_again(entry: dict[str, Any], same: bool) -> No
     found = on_top(table, entry["path"])
     assert found is not None
     assert is_the_same(mount, found, table, "254:3") is same
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [("/srv/a:/b", "bind"), ("/dev/a:/b", "ext4"), ("/dev/a:/b", "xfs"), ("host:/b", "fuse.sshfs")]
+)
+def test_what_is_mounted_from_no_server_waits_for_none(source: str, kind: str) -> None:
+    assert Mount("/x", source, kind).servers == []
+
+
+def test_idle_mount_goes_after_ten_minutes_unless_another_time_is_given() -> None:
+    assert "TimeoutIdleSec=600\n" in Mount("/x", "n:/x", "nfs4", automount=True).units()["x.automount"]
+    assert "TimeoutIdleSec=60" in text_of(HOME | {"idle": 60}, "automount")

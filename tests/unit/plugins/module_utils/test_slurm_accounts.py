@@ -475,3 +475,62 @@ def test_only_clusters_that_lose_something_are_asked_for_jobs() -> None:
     assert parse_jobs("hpc", "CLUSTER: hpc\n7_1|science|bob|normal|RUNNING\n") == [
         Job("7_1", "hpc", "science", "bob", "normal", "RUNNING")
     ]
+
+
+def test_accounts_below_are_found_at_any_depth() -> None:
+    actual = parse(PRINTED)
+    assert actual.below("hpc", ["root"]) == {"science", "physics"}
+    assert actual.below("hpc", ["physics"]) == set()
+    assert actual.below("other", ["root"]) == set()
+
+
+def test_every_object_is_described_in_a_line() -> None:
+    lines = parse(PRINTED).describe()
+    assert {name: line for name, line in lines.items() if not name.startswith("association")} == {
+        "cluster annex": "registered",
+        "cluster hpc": "registered",
+        "federation site": "annex,hpc",
+        "qos normal": "Description=normal qos default",
+        "qos urgent": "Description=at once Priority=100 Preempt=normal GrpTRES=cpu=4,mem=4096M MaxJobsPerUser=2",
+        "account physics": "Description=physics Organization=science Coordinators=alice",
+        "account root": "Description=default root account Organization=root",
+        "account science": "Description=all | of science Organization=science Coordinators=bob",
+        "user alice": "AdminLevel=None",
+        "user bob": "AdminLevel=Operator",
+        "user root": "AdminLevel=Administrator",
+        "default account of alice on annex": "physics",
+        "default account of alice on hpc": "physics",
+        "default account of bob on hpc": "science",
+        "default account of root on annex": "root",
+        "default account of root on hpc": "root",
+    }
+    assert lines[f"association of {Key('annex', 'root', 'root')}"] == "without limits"
+    assert lines[f"association of {Key('hpc', 'physics', 'alice')}"] == "MaxJobs=3"
+
+
+def test_document_is_about_the_clusters_that_it_names_or_about_all() -> None:
+    assert read(DOCUMENT, ["annex", "hpc"]).wanted.clusters == {"hpc"}
+    assert read({}, ["annex", "hpc"]).wanted.clusters == {"annex", "hpc"}
+
+
+def test_description_that_sacctmgr_could_not_print_is_refused_with_its_owner() -> None:
+    with pytest.raises(AccountingError, match=r"^QOS normal: its description must be one line .*; found 'a\|b'$"):
+        read({"qos": [{"name": "normal", "description": "a|b"}]}, ["hpc"])
+
+
+def test_new_cluster_has_what_slurm_makes_with_it() -> None:
+    document = read({"clusters": [{"name": "fresh"}]}, [])
+    result = complete(document, parse(PRINTED), "none")
+    assert result.associations[Key("fresh", "root", "root")].values == {}
+    assert result.associations[Key("fresh", "root")].values == {"QOS": "normal"}
+    assert result.defaults["root", "fresh"] == "root"
+
+
+def test_coordinator_of_an_account_above_is_none_of_the_account_itself() -> None:
+    accounts = [
+        {"name": "science", "coordinators": ["bob"]},
+        {"name": "physics", "parent": "science", "coordinators": ["alice", "bob"]},
+    ]
+    result = complete(read({"clusters": [{"name": "hpc"}], "accounts": accounts}, []), parse(PRINTED), "none")
+    assert result.accounts["physics"].coordinators == frozenset({"alice"})
+    assert result.accounts["science"].coordinators == frozenset({"bob"})

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import SlurmParameterError
+from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_conf import render
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import (
     entries,
@@ -256,3 +257,19 @@ def test_a_partition_has_the_nodes_of_its_line(partition: str, nodes: list[str])
 )
 def test_a_list_is_parted_at_its_own_commas(text: str, parts: list[str]) -> None:
     assert words(text) == parts
+
+
+@pytest.mark.parametrize("addresses", ["10.0.0.[7-8]", "10.0.0.[5-8]"])
+def test_addresses_that_are_neither_one_nor_one_each_are_noted_and_stay_with_every_node(addresses: str) -> None:
+    count = len(expand(addresses))
+    configuration = read({"slurm.conf": f"NodeName=c[1-3] NodeAddr={addresses}"})
+    assert configuration.uneven == [f"slurm.conf: line 1: NodeAddr has {count} values for 3 nodes"]
+    assert configuration.nodes == {f"c{number}": {"nodeaddr": addresses} for number in (1, 2, 3)}
+
+
+def test_parameters_of_cgroup_conf_are_read() -> None:
+    configuration = read(
+        {"slurm.conf": "ClusterName=x", "cgroup.conf": "ConstrainCores=no\nConstrainRAMSpace=yes\nconstraincores=yes"}
+    )
+    assert configuration.cgroup == {"constraincores": ["no", "yes"], "constrainramspace": ["yes"]}
+    assert configuration.names["constrainramspace"] == "ConstrainRAMSpace"

@@ -44,6 +44,8 @@ def test_a_host_that_cannot_be_the_node_is_told_why(
         ("v2", {"CPUs": 2, "RealMemory": 23000, "Gres": "gpu:1"}, "v2", 0),
         ("none", {"CPUs": 2}, "auto", 1),
         ("v1", {"CPUs": 1}, "disabled", 2),
+        ("v2", {"CPUs": 2}, "auto", 0),
+        ("v3", {"CPUs": 2}, "auto", 1),
         ("v1", {}, None, 0),
     ],
 )

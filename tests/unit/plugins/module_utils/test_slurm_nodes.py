@@ -206,3 +206,11 @@ def test_the_lines_are_rendered_and_read_back_as_they_are(hosts: dict[str, dict[
     lines = folded(hosts)
     text = render({}, release="24.11", lines=lines)
     assert [dict(pairs) for pairs in read(text)] == [{key: str(value) for key, value in line.items()} for line in lines]
+
+
+def test_addresses_that_rise_and_those_that_stay_are_on_different_lines() -> None:
+    hosts = {
+        f"c{number}": {"cpus": 1, "addr": address} for number, address in enumerate(["n1", "n1", "n2", "n3", "x"], 1)
+    }
+    assert len(unfolded(folded(hosts))) == 5
+    assert [line["NodeAddr"] for line in folded(hosts)] == ["n1", "n[2-3]", "x"]

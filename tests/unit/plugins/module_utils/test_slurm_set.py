@@ -167,3 +167,10 @@ def test_an_interruption_leaves_whole_files_and_the_former_set(
         files.keep(OLD, "again")
         files.replace(NEW)
         assert names(directory) == [BEFORE, "cgroup.conf", "slurm.conf", "topology.conf"], "nothing is left over"
+
+
+def test_what_a_killed_run_has_left_goes_even_where_it_is_no_folder(directory: Path) -> None:
+    (directory / f"{BEFORE}.killed").mkdir()
+    (directory / f"{BEFORE}.odd").write_text("no folder", encoding="utf-8")
+    FileSet(str(directory)).keep(OLD, "note")
+    assert f"{BEFORE}.killed" not in names(directory)

@@ -138,3 +138,31 @@ def test_old_answer_stands_in_no_longer_than_allowed(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match="stale_ok allows 60 s"):
         run(tmp_path, Parts(a=DOWN), stale_ok=60)
     assert run(tmp_path, Parts(a=DOWN), on_partial="cached") == {"a": ["a1"]}
+
+
+def test_defaults_replace_nothing_and_let_a_fifth_go() -> None:
+    assert Limits() == Limits(stale_ok=0, max_shrink=20, on_partial="error", fresh_for=0)
+
+
+def test_what_was_confirmed_is_new_again_and_comes_with_its_tag(tmp_path: Path) -> None:
+    run(tmp_path, Parts(a=good("a1")))
+    source = Parts(a=None)
+    answer = ask(source, tmp_path, Limits(), print)["a"]
+    assert answer.stored is not None
+    assert (answer.news, answer.stored.age, answer.stored.etag) == ("confirmed", 0, "tag1")
+    assert source.validators == {"a": "tag1"}, "what is known is used unless that is not wanted"
+
+
+def test_first_fault_is_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError) as failure:
+        run(tmp_path, Parts(a=DENIED, b=InventoryError("b is denied")))
+    assert failure.value.__cause__ is DENIED
+
+
+def test_denied_part_that_was_never_known_has_no_hint_at_earlier_answers_unless_they_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InventoryError, match=r"^a is denied$"):
+        run(tmp_path, Parts(a=DENIED, b=good("b1")), on_partial="error")
+    with pytest.raises(InventoryError, match=r"^a is denied\. There is no earlier answer"):
+        run(tmp_path, Parts(a=DENIED, b=good("b1")), on_partial="cached")

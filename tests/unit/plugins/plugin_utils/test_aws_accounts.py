@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import AwsError
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._aws_accounts import Account, Settings, read_accounts
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._aws_accounts import (
+    Account,
+    Settings,
+    read_accounts,
+    read_settings,
+)
 
 ROLE = "arn:aws:iam::111111111111:role/path/inventory"
 REGIONS = ("eu-central-1", "us-east-1")
@@ -110,3 +115,23 @@ def test_identity_changes_with_the_environment_that_decides_who_asks(
     after = [account.identity for account in accounts]
     assert [one != other for one, other in zip(before, after)] == [default, profile, role]
     assert ("secret-or-not" in str(after)) is ("KEY" not in variable)
+
+
+@pytest.mark.parametrize(
+    ("account", "who"),
+    [
+        (Account(role_arn=ROLE, profile="hub"), ROLE),
+        (Account(profile="hub"), "profile hub"),
+        (Account(web_identity_token_file="/t", profile="hub"), "the token in /t"),
+        (Account(), "the default credentials"),
+    ],
+)
+def test_who_asks_is_named(account: Account, who: str) -> None:
+    assert account.who == who
+
+
+def test_settings_are_read_from_the_options_of_the_same_names() -> None:
+    given = {"endpoint_url": "https://x", "home_region": "eu-1", "timeout": 7.5, "retries": 2, "parallel": 3}
+    assert read_settings(given.get) == Settings("https://x", "eu-1", 7.5, 2, 3)
+    assert read_settings({**given, "endpoint_url": None, "home_region": None}.get) == Settings("", "", 7.5, 2, 3)
+    assert Settings() == Settings("", "", 30, 5, 16)

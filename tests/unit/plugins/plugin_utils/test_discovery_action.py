@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import fragment_loader
 from ansible.utils.plugin_docs import get_docstring
 
@@ -17,6 +19,7 @@ from ansible_collections.hpcops.cluster.plugins.action import discovery_cluster,
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import DiscoveryError, DiscoveryRefusalError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_action import (
     CONNECTION,
+    DiscoveryAction,
     Objects,
     Writer,
     Written,
@@ -116,3 +119,83 @@ def test_only_the_apis_own_word_is_taken_for_absence() -> None:
 def test_what_is_no_name_comes_into_no_address(value: Any) -> None:
     with pytest.raises(DiscoveryError, match=r"host: .* is no name"):
         checked_name(value, "host")
+
+
+class Played(DiscoveryAction):
+    """An action whose client and work are played."""
+
+    collection = "hosts"
+    elements = "raw"
+    single = {"name": {"type": "str"}, "size": {"type": "int"}}  # noqa: RUF012  # as the class that it extends
+
+    def __init__(self, arguments: dict[str, Any], outcome: Any = None, check: bool = False) -> None:
+        self._task = SimpleNamespace(args=arguments, async_val=0, check_mode=check, diff=True)
+        self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/x"))
+        self.outcome, self.worked, self.asked = outcome, 0, list[Any]()
+
+    def client(self, *arguments: Any) -> Any:  # type: ignore[override]
+        self.asked.append(arguments)
+        return self
+
+    def write(self, method: str, path: str, body: Any, **options: Any) -> dict[str, Any]:
+        self.asked.append((method, path, body, options))
+        return {"revision": 7, "changes": [{"index": 0, "key": "n1", "action": "updated"}]}
+
+    def objects(self, options: Any) -> Objects:
+        listed = self.listed(options)
+        return Objects("hosts", [self.named(options)] if listed is None else listed, is_list=listed is not None)
+
+    def work(self, writer: Writer, objects: Objects, options: Any) -> None:
+        self.worked += 1
+        writer.write("host", "POST", "/v1/hosts", list(objects.items))
+        if self.outcome:
+            raise self.outcome
+
+
+PLACE = {"url": "https://x", "token": "word"}
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_task_writes_what_it_names_and_shows_what_changed(check: bool) -> None:
+    action = Played({**PLACE, "hosts": ["a", {"name": "b", "size": 2}], "timeout": 3, "retries": 1}, check=check)
+    result = action.run(None, {})
+    assert action.asked == [
+        ("https://x", "word", "", 3, 1),
+        ("POST", "/v1/hosts", [{"name": "a"}, {"name": "b", "size": 2}], {"dry_run": check, "diff": True}),
+    ]
+    assert (result["changed"], result["revision"], len(result["diff"])) == (True, 7, 1)
+
+
+def test_task_may_name_one_object_by_options() -> None:
+    action = Played({**PLACE, "name": "a"})
+    action.run(None, {})
+    assert action.asked[1][2] == [{"name": "a"}]
+
+
+def test_task_that_names_nothing_asks_nothing() -> None:
+    action = Played({**PLACE, "hosts": []})
+    assert action.run(None, {})["changed"] is False
+    assert action.worked == 0
+
+
+def test_object_that_is_no_dict_is_refused_by_its_place() -> None:
+    with pytest.raises(AnsibleActionFail, match=r"^hosts\[1\]: is no dict, which an object is$"):
+        Played({**PLACE, "hosts": ["a", 7]}).run(None, {})
+
+
+def test_fault_comes_with_what_was_done_before_it() -> None:
+    result = Played({**PLACE, "name": "a"}, DiscoveryError("the API is down")).run(None, {})
+    assert (result["failed"], result["changed"], result["msg"]) == (True, True, "the API is down")
+
+
+@pytest.mark.parametrize(
+    ("count", "end"), [(20, "hosts[0]: is wrong"), (21, "hosts[0]: is wrong; and 1 more"), (45, "; and 25 more")]
+)
+def test_no_more_than_twenty_faults_are_told(count: int, end: str) -> None:
+    faults = [{"pointer": "/hosts/0", "index": 0, "detail": "is wrong"}] * count
+    refusal = DiscoveryRefusalError("refused", 422, {"errors": faults})
+    result = Played({**PLACE, "hosts": [{}]}, refusal).run(None, {})
+    assert result["msg"].count("is wrong") == min(count, 20)
+    assert result["msg"].endswith(end)
+    assert result["failed"]
+    assert result["changed"]

@@ -34,10 +34,12 @@ class Answers(BaseHTTPRequestHandler):
 
     said: ClassVar[list[tuple[int, Any]]]
     asked: ClassVar[list[str]]
+    validators: ClassVar[list[str | None]] = []
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.asked.append(f"{self.command} {self.path}")
+        self.validators.append(self.headers["If-None-Match"])
         status, document = self.said.pop(0)
         if status == LOST:
             return
@@ -189,3 +191,20 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("count", "sizes"), [(0, [0]), (1, [1]), (200, [200]), (401, [200, 200, 1])])
 def test_names_fit_into_an_address(count: int, sizes: list[int]) -> None:
     assert [len(part) for part in batches([f"n{number}" for number in range(count)])] == sizes
+
+
+def test_validator_is_sent_where_there_is_one_and_an_unchanged_answer_is_none(api: Api) -> None:
+    Answers.validators.clear()
+    api.say((200, {"a": 1}), (304, b""))
+    assert api.client.get("/v1/x", {}) == ({"a": 1}, "")
+    assert api.client.get("/v1/x", {}, '"tag"') is None
+    assert Answers.validators == [None, '"tag"']
+
+
+@pytest.mark.parametrize(("timeout", "retries", "good"), [(1, 0, True), (1, -1, False), (0, 1, False), (0.1, 1, True)])
+def test_timeout_and_retries_must_make_sense(timeout: float, retries: int, good: bool) -> None:
+    if good:
+        DiscoveryClient("https://x", TOKEN, timeout=timeout, retries=retries)
+    else:
+        with pytest.raises(DiscoveryError, match="timeout must be more than 0 seconds, and retries cannot be negative"):
+            DiscoveryClient("https://x", TOKEN, timeout=timeout, retries=retries)

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_hosts import Wanted, snapshot_of
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_hosts import (
+    DiscoverySource,
+    Wanted,
+    snapshot_of,
+)
 
 ANSWER: dict[str, Any] = {
     "revision": 7,
@@ -178,3 +182,46 @@ def test_answer_of_another_shape_is_refused(answer: dict[str, Any], message: str
 def test_cluster_that_the_api_does_not_have_is_refused() -> None:
     with pytest.raises(InventoryError, match="no cluster gamma"):
         snapshot_of(ANSWER, Wanted(clusters=("alpha", "gamma")))
+
+
+class Api:
+    """Answers with what it is given, or raises it; what was asked is kept."""
+
+    url, principal = "https://x", "hash"
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def get(self, *asked: Any) -> Any:
+        self.asked.append(asked)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_whole_inventory_is_the_only_part_and_is_asked_for_with_its_tag() -> None:
+    api: Any = Api((ANSWER, "tag"))
+    source = DiscoverySource(api, Wanted(clusters=("alpha",)))
+    (key,) = source.parts.values()
+    assert (list(source.parts), key["url"], key["principal"]) == (["https://x"], "https://x", "hash")
+    assert key["clusters"] == ("alpha",)
+    expected = snapshot_of(ANSWER, Wanted(clusters=("alpha",)))
+    assert source.fetch({"https://x": "old"}) == {"https://x": (expected, "tag")}
+    assert api.asked == [("/v1/inventory", Wanted(clusters=("alpha",)).query, "old")]
+    assert source.whole({"https://x": expected}) is expected
+    assert source.fetch({}) == {}
+
+
+@pytest.mark.parametrize("answer", [None, InventoryError("down"), ({"clusters": []}, "tag")])
+def test_unchanged_answer_is_none_and_a_fault_is_the_parts_own(answer: Any) -> None:
+    api: Any = Api(answer)
+    (said,) = DiscoverySource(api, Wanted()).fetch({"https://x": None}).values()
+    assert said is None if answer is None else isinstance(said, InventoryError)
+
+
+def test_name_that_cannot_be_one_is_shown_by_its_first_hundred_characters() -> None:
+    changed = copy.deepcopy(ANSWER)
+    changed["hosts"] = {"-" * 120: {}}
+    with pytest.raises(InventoryError, match=rf"with the name '{'-' * 100}', which cannot"):
+        snapshot_of(changed, Wanted())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,20 @@ def test_part_that_lost_too_many_hosts_is_refused_by_name(
         return
     with pytest.raises(InventoryError, match=lost):
         refuse_shrinking(snapshot(**before), snapshot(**after), most)
+
+
+def test_folder_is_for_its_owner_alone_and_names_are_32_digits(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        store = SnapshotStore(tmp_path / "cache", {"url": "x"})
+        store.save(snapshot(), "tag")
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
+    assert re.fullmatch(r"[0-9a-f]{32}\.json", store.path.name)
+
+
+def test_answer_that_cannot_be_confirmed_is_named(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path, {"url": "x"})
+    with pytest.raises(InventoryError, match=rf"^cache_dir: {store.path} cannot be touched: .*No such file"):
+        store.confirm()
