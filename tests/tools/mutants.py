@@ -462,7 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--scenario", action="store_true", help="judge roles by their Molecule scenarios too")
     parser.add_argument("--jobs", type=int, default=0, help="how many at a time (default: processors; scenarios: 1)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the copies are removed
     preload()
     jobs = options.jobs or (1 if options.scenario else os.cpu_count() or 1)

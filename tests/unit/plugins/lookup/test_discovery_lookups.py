@@ -99,6 +99,8 @@ class Api:
     made: ClassVar[list[tuple[Any, ...]]] = []
     services: ClassVar[list[dict[str, Any]]] = []
 
+    url = "https://x"
+
     def __init__(self, *arguments: Any) -> None:
         self.made.append(arguments)
 

@@ -92,3 +92,9 @@ def test_an_unknown_name_is_explained(file: str, release: str, kind: str, name: 
     error = known.unknown(known.lines[kind] if kind else known.main, name)
     assert str(error).startswith(f"{file}: ")
     assert message in str(error)
+
+
+def test_only_what_a_release_takes_no_more_is_defunct() -> None:
+    parameters = schema("slurm.conf", "24.11").main.parameters
+    assert not parameters["clustername"].defunct
+    assert 0 < sum(parameter.defunct for parameter in parameters.values()) < len(parameters) / 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,32 @@ def test_what_a_killed_run_has_left_goes_even_where_it_is_no_folder(directory: P
     (directory / f"{BEFORE}.odd").write_text("no folder", encoding="utf-8")
     FileSet(str(directory)).keep(OLD, "note")
     assert f"{BEFORE}.killed" not in names(directory)
+
+
+def test_text_is_on_the_disk_before_it_takes_its_place_and_the_name_after_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    sync, replace, rename = os.fsync, os.replace, os.rename
+
+    def synced(handle: int) -> None:
+        status = os.fstat(handle)
+        done.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+        sync(handle)
+
+    def replaced(source: str, target: str) -> None:
+        done.append("in place")
+        replace(source, target)
+
+    def renamed(source: str, target: str) -> None:
+        done.append("kept")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(os, "rename", renamed)
+    FileSet(str(directory)).replace({"slurm.conf": "four", "gres.conf": None})
+    assert done == [4, "in place", "folder"]
+    done.clear()
+    FileSet(str(directory)).keep({"slurm.conf": "four"}, "note")
+    assert done[-2:] == ["kept", "folder"]

@@ -118,3 +118,32 @@ def test_price_is_there_where_it_is_given() -> None:
 def test_question_that_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(AwsError, match=message):
         Question(**options)
+
+
+def test_type_comes_with_the_variables_of_a_node_and_its_price() -> None:
+    kind = {
+        "InstanceType": "g5.xlarge",
+        "VCpuInfo": {"DefaultVCpus": 4, "DefaultThreadsPerCore": 2},
+        "MemoryInfo": {"SizeInMiB": 1000},
+    }
+    (found,) = answers("instance_types", {"InstanceTypes": [kind]}, prices={"g5.xlarge": 1.5})
+    assert found["slurm_node"] == {
+        "slurm_node_cpus": 4,
+        "slurm_node_threads_per_core": 2,
+        "slurm_node_real_memory": 950,
+    }
+    assert found["price"] == 1.5
+    (found,) = answers("instance_types", {"InstanceTypes": [kind]}, prices={"other": 1}, memory_percent=50)
+    assert found["slurm_node"]["slurm_node_real_memory"] == 500
+    assert "price" not in found
+
+
+def test_graphics_cards_without_name_or_number_are_still_named() -> None:
+    gpus = [{"name": "A10G", "count": 2}, {"name": " Tesla V100-16 "}, {"count": 1}]
+    found = node_variables({"gpu_info": {"gpus": gpus}}, 95)
+    assert found == {"slurm_node_gres": ["gpu:a10g:2", "gpu:tesla_v100_16:0", "gpu:gpu:1"]}
+
+
+def test_one_image_is_looked_up_where_no_number_is_given() -> None:
+    images = [{"ImageId": name, "CreationDate": name} for name in ("a", "b")]
+    assert [each["image_id"] for each in answers("images", {"Images": images}, owners=("self",))] == ["b"]

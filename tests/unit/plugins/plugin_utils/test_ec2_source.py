@@ -184,3 +184,9 @@ def test_parts_key_changes_with_what_the_answer_depends_on(tmp_path: Path) -> No
     assert len(set(variants)) == len(variants)
     assert keys(Wanted(page_size=5), one, retries=1, parallel=1) == variants[0]
     assert keys(Wanted(), Account("one", session_name="x", regions=("eu-west-1",))) == variants[0]
+
+
+def test_regions_that_are_named_are_not_asked_for(tmp_path: Path) -> None:
+    cloud = Cloud(one={"af-south-1": ["a"]})
+    assert list(source(cloud, tmp_path, "af-south-1").parts) == ["account one, region af-south-1"]
+    assert not cloud.asked
