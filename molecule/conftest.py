@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator
 
 import pytest
-import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
 JOURNAL = "journalctl --no-pager --lines=50 --output=short-precise -u 'slurm*' -u sackd -u 'munge*' -u 'mariadb*' -u 'hpcops*'"
@@ -18,10 +17,10 @@ def _journals() -> Generator[tuple[str, str]]:
     folder = os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY")
     if not folder:
         return
-    inventory = f"{folder}/inventory"
-    for name in AnsibleRunner(inventory).get_hosts("all"):
+    runner = AnsibleRunner(f"{folder}/inventory")
+    for name in runner.get_hosts("all"):
         try:
-            answer = testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory).run(JOURNAL)
+            answer = runner.get_host(name).run(JOURNAL)
             text = answer.stdout or answer.stderr
         except RuntimeError as error:  # the host does not answer: that is worth reading as well
             text = str(error)
