@@ -429,7 +429,8 @@ def without(text: str, task: yaml.MappingNode, key: yaml.Node, value: yaml.Node)
 def tests_of_role(tree: Path, role: str) -> list[str]:
     """Unit tests that read all roles, and those that name this one's files."""
     wanted = re.compile(rf"roles[\"/ ,]+{re.escape(role)}\b|ROOT / \"roles\"\)")
-    tests = sorted((tree / "tests" / "unit").rglob("test_*.py"))
+    quick = ("test_role_tasks", "test_role_contract")  # they come first
+    tests = sorted((tree / "tests" / "unit").rglob("test_*.py"), key=lambda path: (path.stem not in quick, path))
     return [
         str(path.relative_to(tree))
         for path in tests
