@@ -109,6 +109,8 @@ def silent_lines(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int
             silent.append(node.returns)
         elif isinstance(node, ast.ClassDef):
             silent.extend(item for item in node.decorator_list if isinstance(item, ast.Call))
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            silent.append(node.test)
     return [
         ((node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)) for node in silent
     ]
@@ -121,8 +123,8 @@ def removed_statements(path: str, source: str, tree: ast.Module) -> Iterator[Mut
             continue
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring
-        if isinstance(node, ast.Return) and ast.unparse(node) in ("return", "return None"):
-            continue  # mostly the last statement
+        if ast.unparse(node) in ("return", "return None", "raise NotImplementedError"):
+            continue  # mostly the last statement; or nobody comes here
         first, last = node.lineno - 1, node.end_lineno or node.lineno
         kept = lines[first].encode()[: node.col_offset].decode()
         rest = lines[last - 1].encode()[node.end_col_offset :].decode()
@@ -306,7 +308,7 @@ def judge_python(trees: Sequence[Path], module: Path, size: int, seed: int) -> t
                 )
             for compiled in (tree / path).parent.glob(f"__pycache__/{name}.*"):
                 compiled.unlink()
-    timeout = max(20.0, 3 * (time.monotonic() - began))
+    timeout = max(60.0, 5 * (time.monotonic() - began))
 
     def start(tree: Path, log: Path, step: int) -> int | None:
         return run_pytest(tree, tests, log, keep_bytecode=False) if step == 0 else None
@@ -427,7 +429,8 @@ def without(text: str, task: yaml.MappingNode, key: yaml.Node, value: yaml.Node)
 def tests_of_role(tree: Path, role: str) -> list[str]:
     """Unit tests that read all roles, and those that name this one's files."""
     wanted = re.compile(rf"roles[\"/ ,]+{re.escape(role)}\b|ROOT / \"roles\"\)")
-    tests = sorted((tree / "tests" / "unit").rglob("test_*.py"))
+    quick = ("test_role_tasks", "test_role_contract")  # they come first
+    tests = sorted((tree / "tests" / "unit").rglob("test_*.py"), key=lambda path: (path.stem not in quick, path))
     return [
         str(path.relative_to(tree))
         for path in tests

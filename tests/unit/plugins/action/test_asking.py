@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.hpcops.cluster.plugins.action import (
     config_files,
@@ -179,7 +180,7 @@ class Played(asking.AskingAction):
     module = "a.b.c"
 
     def __init__(self, question: str | None, rc: int, result: dict[str, Any] | None) -> None:
-        self._task = SimpleNamespace(args={"name": "x"}, async_val=0, check_mode=False, diff=False)
+        self._task = SimpleNamespace(action="a.b.c", args={"name": "x"}, async_val=0, check_mode=False, diff=False)
         self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/x"))
         self.asked, self.rc, self.result = question, rc, result
         self.done: list[Any] = []
@@ -226,3 +227,11 @@ def test_action_may_run_in_check_mode_and_shows_differences() -> None:
     assert Played._supports_check_mode
     assert Played._supports_diff
     assert not Played.TRANSFERS_FILES
+
+
+def test_action_refuses_to_run_in_the_background() -> None:
+    action = Played("look", 0, {})
+    action._task.async_val = 5
+    with pytest.raises(AnsibleActionFail, match="does not support async"):
+        action.run(None, {})
+    assert action.done == []

@@ -57,6 +57,7 @@ def test_jobs_are_those_of_this_cluster(programs: Path) -> None:
         ("ResumeProgram = /x\nRebootProgram = a=b\nSuspendProgram = /y", "a=b"),
         ("RebootProgram           = (null)", ""),
         ("ResumeProgram           = /x", ""),
+        ("AccountingStorageHost = db\nRebootProgram = !/x", "!/x"),
     ],
 )
 def test_program_that_reboots_is_read_from_the_configuration(programs: Path, text: str, program: str) -> None:
@@ -76,3 +77,13 @@ def test_failure_names_the_command_and_its_words(programs: Path, text: str, word
     with pytest.raises(ControllerError) as failure:
         scontrol(programs, text).run(["update", "x" * 300])
     assert str(failure.value) == f"scontrol update {'x' * 193}: {words}"
+
+
+def test_program_that_is_missing_is_named(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = scontrol(programs, "")
+    monkeypatch.setenv("PATH", str(programs))
+    with patch_module_args({}), pytest.raises(SystemExit):
+        asked.run(["x"], program="squeue")
+    assert "Failed to find required executable" in capsys.readouterr().out

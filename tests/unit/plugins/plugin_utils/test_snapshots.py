@@ -139,3 +139,19 @@ def test_answer_that_cannot_be_confirmed_is_named(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path, {"url": "x"})
     with pytest.raises(InventoryError, match=rf"^cache_dir: {store.path} cannot be touched: .*No such file"):
         store.confirm()
+
+
+def test_answer_is_on_the_disk_before_it_takes_the_place_of_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    sync = os.fsync
+
+    def synced(handle: int) -> None:
+        sizes.append(os.fstat(handle).st_size)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    store = SnapshotStore(tmp_path, {})
+    store.save(snapshot(a=names(3)), "tag")
+    assert sizes == [store.path.stat().st_size]
