@@ -50,7 +50,13 @@ def test_fork_has_the_output_of_a_new_process(starter: Starter, tmp_path: Path, 
         {"name": "copy", "ansible.builtin.copy": {"content": "text", "dest": "copied"}, "connection": "local"},
         {"name": "fail", "ansible.builtin.fail": {"msg": "on purpose"}, "when": wrong},
     ]
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+        "tasks": tasks,
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
     forked, new = runs_of(starter, tmp_path, "ansible-playbook", "-i", "host.invalid,", "play.yml", "--check", "-v")
     assert forked.returncode == new.returncode == (2 if wrong else 0)
     assert "set" in forked.stdout
