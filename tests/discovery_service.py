@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.hpcops.cluster.tests.forked import Loaded
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = ROOT / ".cache" / "venv-discovery" / "bin" / "python"
@@ -31,6 +34,7 @@ class Service:
 
     folder: Path
     port: int
+    loaded: Loaded
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(init=False)
 
@@ -58,13 +62,17 @@ class Service:
             raise AssertionError(f"{method} {path}: {error.code} {error.read()[:2000]!r}") from error
 
     def command(self, *arguments: str) -> list[str]:
-        return [str(PYTHON), "-m", "hpcops_discovery", "--config", str(self.folder / "config.toml"), *arguments]
+        return ["-m", "hpcops_discovery", "--config", str(self.folder / "config.toml"), *arguments]
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return self.loaded.run(self.command(*arguments), cwd=SOURCE, env=os.environ, stdin=stdin)
 
     def start(self) -> None:
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(self.command("serve"), cwd=SOURCE, stdout=output, stderr=output)
+            command = [str(PYTHON), *self.command("serve")]
+            self.process = subprocess.Popen(command, cwd=SOURCE, stdout=output, stderr=output)
         deadline = time.monotonic() + 120
-        while subprocess.run(self.command("ping"), cwd=SOURCE, capture_output=True, check=False).returncode != 0:
+        while self.run("ping").returncode != 0:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.2)
@@ -86,7 +94,12 @@ def _free_port() -> int:
 @contextmanager
 def discovery_service(folder: Path) -> Iterator[Service]:
     """Run the API with its data in a folder, until the end."""
-    service = Service(folder, _free_port())
+    with Loaded(["hpcops_discovery.cli"], python=str(PYTHON), env={**os.environ, "PYTHONPATH": str(SOURCE)}) as loaded:
+        yield from _service(Service(folder, _free_port(), loaded))
+
+
+def _service(service: Service) -> Iterator[Service]:
+    folder = service.folder
     make = ["openssl", *CERTIFICATE.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(make, cwd=folder, check=True, capture_output=True)
     settings = {
@@ -101,15 +114,14 @@ def discovery_service(folder: Path) -> Iterator[Service]:
     }
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
     (folder / "config.toml").write_text("".join(lines))
-    subprocess.run(service.command("migrate"), cwd=SOURCE, check=True, capture_output=True)
+    service.run("migrate").check_returncode()
     for name, token, *more in (
         ("admin", ADMIN, "--scope", "admin"),
         ("reader", READER),
         ("alpha", ALPHA, "--cluster", "alpha"),
         ("writer", WRITER, "--scope", "write", "--cluster", "alpha"),
     ):
-        command = service.command("token", "set", name, *more)
-        subprocess.run(command, cwd=SOURCE, check=True, capture_output=True, input=token.encode())
+        service.run("token", "set", name, *more, stdin=token).check_returncode()
     service.start()
     try:
         yield service

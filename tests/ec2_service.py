@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
 import re
 import sys
 import threading
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import botocore.session
+from botocore.credentials import Credentials
 from moto.server import ThreadedMotoServer
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAHUB", "AWS_SECRET_ACCESS_KEY": "secret-of-the-hub"}
+# The one image that is launched here, as moto has it: a fifth of the time of tests went into the hundreds of others, which moto makes
+# anew in each region after each test. Moto reads this as it loads EC2, with the first request.
+os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).with_name("ec2_images.json"))
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
 
 
@@ -99,7 +106,9 @@ class Ec2:
     lock: Any = field(default_factory=threading.RLock)
     owners: dict[str, str] = field(default_factory=dict)
     """Accounts by the access keys of their assumed roles."""
-    clients: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+    clients: dict[tuple[str, str, str], tuple[Any, Credentials]] = field(default_factory=dict)
+    current: set[tuple[str, str, str]] = field(default_factory=set)
+    """Clients whose keys moto still knows."""
     session: Any = field(default_factory=botocore.session.Session)
 
     @property
@@ -110,16 +119,34 @@ class Ec2:
         """A client as this account's administrator."""
         key = (account, region, service)
         if key not in self.clients:
-            self.clients[key] = self._new_client(*key)
-        return self.clients[key]
+            self.clients[key] = self._new_client(region, service, "", "")
+        client, credentials = self.clients[key]
+        if key not in self.current:
+            keys = self._sts().assume_role(RoleArn=role(account), RoleSessionName="tests")["Credentials"]
+            credentials.access_key, credentials.secret_key = keys["AccessKeyId"], keys["SecretAccessKey"]
+            credentials.token = keys["SessionToken"]
+            self.current.add(key)
+        return client
 
-    def _new_client(self, account: str, region: str, service: str) -> Any:
-        session = self.session
-        session.set_credentials(*KEYS.values())
-        sts = session.create_client("sts", region_name="us-east-1", endpoint_url=f"http://{self.behind}")
-        keys = sts.assume_role(RoleArn=role(account), RoleSessionName="tests")["Credentials"]
-        session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
-        return session.create_client(service, region_name=region, endpoint_url=f"http://{self.behind}")
+    def _sts(self) -> Any:
+        key = ("", "us-east-1", "sts")
+        if key not in self.clients:
+            self.clients[key] = self._new_client(*key[1:], *KEYS.values())
+        return self.clients[key][0]
+
+    def _new_client(self, region: str, service: str, *keys: str) -> tuple[Any, Credentials]:
+        """A client, and its credentials: to change these takes much less than to make another client."""
+        self.session.set_credentials(*keys)
+        client = self.session.create_client(service, region_name=region, endpoint_url=f"http://{self.behind}")
+        return client, self.session.get_credentials()
+
+    def reset(self) -> None:
+        """Have nothing of what was launched or asked, and nothing that goes wrong."""
+        for kept in (self.faults, self.asked, self.capacity, self.tokens, self.current):
+            kept.clear()
+        self.delay, self.bucket, self.call_bucket, self.without_addresses = 0, None, None, 0
+        with urllib.request.urlopen(f"http://{self.behind}/moto-api/reset", data=b""):
+            pass
 
     def furnish(self, subnets: Mapping[str, tuple[str, str]], image: str) -> None:
         """Have what launches name: subnets, each in its account and region, an image, and the instance profile node."""

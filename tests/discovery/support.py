@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +21,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from forked import Loaded
 from hpcops_discovery.app import create_app
 from hpcops_discovery.settings import Settings
 
@@ -28,6 +32,8 @@ WRITER = "writer-token-of-the-tests-0123456789abcdef"
 READER = "reader-token-of-the-tests-0123456789abcdef"
 NODE = "heartbeat-token-of-the-tests-0123456789"
 ALPHA = "alpha-writer-token-of-the-tests-0123456789"
+# One for all clients: reading the system's certificates takes longer than most tests.
+TRUST = ssl.create_default_context()
 
 
 def host(name: str, cluster: str = "alpha", **more: Any) -> dict[str, Any]:
@@ -40,6 +46,9 @@ def service(name: str, on: str, cluster: str = "alpha", **more: Any) -> dict[str
 
 class Client(httpx.Client):
     """A client that has a token, and shows the problem where an answer is not as expected."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"verify": TRUST, **options})
 
     def of(self, token: str) -> Client:
         """The same server, asked by somebody else."""
@@ -77,8 +86,18 @@ def eventually(what: Callable[[], Any], within: float = 30) -> Any:
 
 def cli(config: Path, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the administrator's command."""
-    command = [sys.executable, "-m", "hpcops_discovery", "--config", str(config), *arguments]
-    return subprocess.run(command, cwd=SOURCE, input=stdin, capture_output=True, text=True, check=check)
+    command = ["-m", "hpcops_discovery", "--config", str(config), *arguments]
+    done = _loaded_command().run(command, cwd=SOURCE, env=os.environ, stdin=stdin)
+    if check:
+        done.check_returncode()
+    return done
+
+
+@functools.cache
+def _loaded_command() -> Loaded:
+    loaded = Loaded(["hpcops_discovery.cli"], env={**os.environ, "PYTHONPATH": str(SOURCE)})
+    atexit.register(loaded.close)
+    return loaded
 
 
 def write_config(path: Path, **settings: Any) -> Path:
@@ -169,7 +188,7 @@ def serving(
         )
     scheme = "https" if "tls_certificate" in settings else "http"
     server = Server(config, log, f"{scheme}://127.0.0.1:{port}", process)
-    trusted = {"verify": False} if scheme == "https" else {}
+    trusted = {"verify": False if scheme == "https" else TRUST}
     try:
         eventually(lambda: server.ready(**trusted), within=90)
         yield server

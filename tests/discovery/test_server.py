@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support import ADMIN, ALPHA, NODE, READER, WRITER, Server, eventually, host, serving
+from support import ADMIN, ALPHA, NODE, READER, TRUST, WRITER, Server, eventually, host, serving
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def test_reload_takes_the_new_settings_and_drops_no_request(sqlite_url: str, tmp
             asked = 0
             while not stop.is_set():
                 answer = httpx.get(
-                    f"{server.url}/v1/clusters", headers={"Authorization": f"Bearer {READER}"}, timeout=30
+                    f"{server.url}/v1/clusters", headers={"Authorization": f"Bearer {READER}"}, timeout=30, verify=TRUST
                 )
                 assert answer.status_code == 200
                 asked += 1

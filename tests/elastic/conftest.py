@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,14 +41,7 @@ def ec2_server() -> Iterator[Ec2]:
 def ec2(ec2_server: Ec2) -> Iterator[Ec2]:
     """The service, without what a former test has left there."""
     yield ec2_server
-    ec2_server.faults.clear()
-    ec2_server.asked.clear()
-    ec2_server.capacity.clear()
-    ec2_server.tokens.clear()
-    ec2_server.delay, ec2_server.bucket, ec2_server.without_addresses = 0, None, 0
-    ec2_server.clients.clear()
-    with urllib.request.urlopen(f"http://{ec2_server.behind}/moto-api/reset", data=b""):
-        pass
+    ec2_server.reset()
 
 
 def subnets(ec2: Ec2, account: str, region: str) -> list[str]:

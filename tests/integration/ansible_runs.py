@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.hpcops.cluster.tests.discovery_service import READER, ROOT, Service
+from ansible_collections.hpcops.cluster.tests.forked import Loaded
 
 # The settings for results_of.
 RESULTS = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
@@ -25,11 +27,43 @@ def results_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [task["hosts"] for play in plays for task in play["tasks"]]
 
 
+class Starter(ExitStack):
+    """Starts Ansible's programs, as forks of a process for each set of Ansible's settings."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self.home = home
+        self._loaded: dict[frozenset[tuple[str, str]], Loaded] = {}
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        return [str(Path(sys.executable).with_name(program)), *arguments]
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+            "ANSIBLE_HOME": str(self.home),
+            "ANSIBLE_LOCALHOST_WARNING": "0",
+            **settings,
+        }
+
+    def start(self, folder: Path, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        # The loading process is in another folder, where it would not find this file.
+        assert not (folder / "ansible.cfg").exists(), "name it by ANSIBLE_CONFIG"
+        environment = self.environment(**settings)
+        of_ansible = frozenset(item for item in environment.items() if item[0].startswith("ANSIBLE_"))
+        if of_ansible not in self._loaded:
+            loading = {**environment, "PYTHONPATH": str(Path(__file__).parent)}
+            self._loaded[of_ansible] = self.enter_context(Loaded(["loaded_ansible"], env=loading))
+        return self._loaded[of_ansible].run(self.command(program, *arguments), cwd=folder, env=environment)
+
+
 @dataclass
 class Programs:
     """Ansible's programs on an inventory in a folder."""
 
     folder: Path
+    starter: Starter
 
     @property
     def source(self) -> Path:
@@ -57,15 +91,7 @@ class Programs:
         return [next(iter(hosts.values())) for hosts in results_of(done)]
 
     def start(self, program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
-            "ANSIBLE_HOME": str(self.folder / "home"),
-            "ANSIBLE_LOCALHOST_WARNING": "0",
-            **settings,
-        }
-        command = [str(Path(sys.executable).with_name(program)), *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return self.starter.start(self.folder, program, *arguments, **settings)
 
     def listed(self, **settings: str) -> dict[str, Any]:
         """The inventory as ansible-inventory shows it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.hpcops.cluster.tests.discovery_service import PYTHON, Service, discovery_service
-from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible
+from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible, Starter
 
 if TYPE_CHECKING:
     from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2
@@ -26,8 +26,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    with Starter(tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
 @pytest.fixture
-def ansible(service: Service, tmp_path: Path) -> Ansible:
+def ansible(service: Service, starter: Starter, tmp_path: Path) -> Ansible:
     """Ansible on two clusters: a1 to a4 of alpha, of which a4 is its controller, and b1 of beta."""
     if service.process is None:
         service.start()
@@ -48,7 +54,7 @@ def ansible(service: Service, tmp_path: Path) -> Ansible:
         for name in ("a1", "a2", "a3", "a4", "b1")
     ]
     service.ask("POST", "/v1/hosts", {"hosts": hosts})
-    made = Ansible(tmp_path, service)
+    made = Ansible(tmp_path, starter, service)
     made.configure()
     return made
 
@@ -66,12 +72,12 @@ def ec2() -> Iterator[Ec2]:
 
 
 @pytest.fixture
-def ec2_ansible(ec2: Ec2, tmp_path: Path) -> Ec2Ansible:
+def ec2_ansible(ec2: Ec2, starter: Starter, tmp_path: Path) -> Ec2Ansible:
     """Ansible on both accounts; nothing goes wrong yet."""
     from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import Ec2Ansible
 
     ec2.faults.clear()
     ec2.asked.clear()
-    made = Ec2Ansible(tmp_path, ec2)
+    made = Ec2Ansible(tmp_path, starter, ec2)
     made.configure()
     return made

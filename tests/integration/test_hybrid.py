@@ -54,7 +54,7 @@ def test_host_that_both_know_appears_once_with_the_variables_of_both(
         "HPCOPS_DISCOVERY_CA_FILE": str(ansible.service.ca_file),
         "HPCOPS_INVENTORY_CACHE_DIR": str(tmp_path / "cache"),
     }
-    folder = Folder(tmp_path)
+    folder = Folder(tmp_path, ansible.starter)
     listed = folder.listed(**settings)
     assert sorted(listed["cluster_alpha"]["hosts"]) == ["a1", "a2", "a3", "a4", "e1"]
     assert sorted(listed["slurmd"]["hosts"]) == ["a1", "a2", "a3", "b1", "e1"]
