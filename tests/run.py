@@ -363,11 +363,15 @@ def processes_of(runner: Path) -> list[int]:
     return found
 
 
-def _remove_leftovers() -> None:
-    """Remove what a killed run of this checkout left: processes, hosts with kernels of their own, containers, networks, volumes."""
-    for process in processes_of(ROOT):
+def end_processes_of(runner: Path) -> None:
+    """Kill what a killed run of a checkout left running. To be called before this run starts anything."""
+    for process in processes_of(runner):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+
+
+def _remove_leftovers() -> None:
+    """Remove the hosts that a killed run of this checkout left: those with kernels of their own, containers, networks, volumes."""
     kernels = [path.name for path in (ROOT / ".cache" / "uml" / "hosts").glob("*")]
     if kernels:
         print(f"removing what an earlier run left: {' '.join(kernels)}", flush=True)
@@ -546,6 +550,7 @@ def main() -> int:
 
     with only_run_of_this_checkout():
         since = time.monotonic()
+        end_processes_of(ROOT)
         (LOGS / "images.log").write_text("")
         images = Images(runner, [entry for entry in entries if entry not in GATES])
         with ThreadPoolExecutor(max_workers=len(entries)) as pool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 import time
@@ -102,7 +103,7 @@ def test_entry_names_scenario_release_and_strategy(entry: str, distro: str | Non
     assert (match["distro"], match["linear"]) == (distro, linear)
 
 
-def test_processes_of_a_killed_run_are_found_by_their_mark(tmp_path: Path) -> None:
+def test_processes_of_a_killed_run_are_ended_and_no_others(tmp_path: Path) -> None:
     program = "import sys; print(flush=True); sys.stdin.read()"
     marked, other = (
         subprocess.Popen(
@@ -118,6 +119,9 @@ def test_processes_of_a_killed_run_are_found_by_their_mark(tmp_path: Path) -> No
             assert process.stdout is not None
             process.stdout.readline()
         assert run.processes_of(tmp_path) == [marked.pid]
+        run.end_processes_of(tmp_path)
+        assert marked.wait(timeout=30) == -signal.SIGKILL
+        assert other.poll() is None
     finally:
         for process in (marked, other):
             process.communicate()
