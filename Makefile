@@ -9,7 +9,7 @@ unexport ANSIBLE_CONFIG ANSIBLE_INVENTORY ANSIBLE_STRATEGY ANSIBLE_CALLBACKS_ENA
 # Modules that are compiled anew at each start cost each run of Ansible a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-GATES := sanity ruff yamllint mypy docs changelog package ansible-lint
+GATES := sanity ruff shellcheck yamllint mypy docs changelog package ansible-lint
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # What make test leaves out: compiling Slurm takes a quarter of an hour.
 LONG := build_packages
@@ -30,16 +30,16 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | column -t -s $$'\t'
 
 setup: ## the Python environment in .venv, and the collection's link
-	@tests/setup .venv tests/requirements.txt 3.11 3.12 3.13
+	@tests/setup.sh .venv tests/requirements.txt 3.11 3.12 3.13
 
 setup-newest: setup
-	@tests/setup --optional .venv-newest tests/requirements-newest.txt 3.13 3.12 3.14
+	@tests/setup.sh --optional .venv-newest tests/requirements-newest.txt 3.13 3.12 3.14
 
 demo: setup ## start a cluster in containers (demo-down removes it)
-	tests/demo/demo up
+	tests/demo/demo.sh up
 
 demo-down: setup ## remove the demo's cluster
-	tests/demo/demo down
+	tests/demo/demo.sh down
 
 test: setup ## everything that must pass before a merge
 	$(PYTHON) tests/run.py $(GATES) unit discovery elastic $(TEST)

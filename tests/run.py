@@ -48,6 +48,7 @@ SCENARIO = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<distro>[a-z]+))?(?P<linear>\+l
 
 GATES: Mapping[str, Sequence[Sequence[str]]] = {
     "ruff": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
+    "shellcheck": (("tests/gates/shellcheck.sh",),),
     "yamllint": (("yamllint", "--strict", "."),),
     "mypy": (
         (
@@ -57,17 +58,20 @@ GATES: Mapping[str, Sequence[Sequence[str]]] = {
             "molecule",
             "roles/os_base/files/hpcops_backup",
             "roles/slurm_elastic/files/hpcops_elastic",
+            "roles/discovery/files/hpcops-heartbeat.py",
+            "roles/enroot/files/hpcops-enroot-cache.py",
+            "roles/node_exporter/files/hpcops-platform-metrics.py",
         ),
     ),
-    "ansible-lint": (("tests/lint",),),
-    "sanity": (("tests/sanity",),),
+    "ansible-lint": (("tests/gates/ansible-lint.sh",),),
+    "sanity": (("tests/gates/sanity.sh",),),
     "changelog": (("antsibull-changelog", "lint"),),
-    "package": (("tests/package",),),
+    "package": (("tests/gates/package.sh",),),
     "docs": ((sys.executable, "tests/tools/role_docs.py", "--check"),),
     "unit": ((sys.executable, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "--quiet", "tests/unit"),),
-    "unit-newest": (("tests/newest",),),
+    "unit-newest": (("tests/gates/unit-newest.sh",),),
     "discovery": (
-        ("tests/discovery/run",),
+        ("tests/gates/discovery.sh",),
         (sys.executable, "-m", "pytest", "--quiet", "tests/integration"),
     ),
     "elastic": (
@@ -323,12 +327,12 @@ class Images:
 
     def _make(self) -> None:
         try:
-            if not self._ready or not self._ran("tests/images/engine"):
+            if not self._ready or not self._ran("tests/images/engine.sh"):
                 return
             _remove_leftovers()
-            self._ran("tests/images/apt-cache")
+            self._ran("tests/images/apt-cache.sh")
             for distro, ready in self._ready.items():
-                steps = ["build", "packages"] if distro in self._packages else ["build"]
+                steps = ["build.sh", "packages.sh"] if distro in self._packages else ["build.sh"]
                 if all(self._ran(f"tests/images/{step}", distro) for step in steps):
                     self._made.add(distro)
                 ready.set()
@@ -339,7 +343,7 @@ class Images:
     def _ran(self, *command: str) -> bool:
         log = LOGS / "images.log"
         # The engine and the package cache go on after this run, so they are not marked as its own.
-        mark = {} if command[0].endswith(("engine", "apt-cache")) else {"HPCOPS_RUNNER": str(ROOT)}
+        mark = {} if command[0].endswith(("engine.sh", "apt-cache.sh")) else {"HPCOPS_RUNNER": str(ROOT)}
         if self._runner.run(command, log, {**clean_environment(), **mark}) == 0:
             return True
         print(
@@ -375,7 +379,7 @@ def _remove_leftovers() -> None:
     kernels = [path.name for path in (ROOT / ".cache" / "uml" / "hosts").glob("*")]
     if kernels:
         print(f"removing what an earlier run left: {' '.join(kernels)}", flush=True)
-        subprocess.run(["tests/images/uml", "stop", *kernels], cwd=ROOT, check=True)
+        subprocess.run(["tests/images/uml.sh", "stop", *kernels], cwd=ROOT, check=True)
     ours = ["--quiet", f"--filter=label=hpcops.runner={ROOT}"]
     for listing, removal in (
         (["docker", "ps", "--all", *ours], ["docker", "rm", "--force", "--volumes"]),

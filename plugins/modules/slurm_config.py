@@ -301,7 +301,9 @@ class Candidate:
             return ""
         if self.module.check_mode and NO_AUTHENTICATION in out:
             # The run that is planned installs the key and starts munged before it comes here.
-            self.module.warn("No trial boot was made: the authentication that the configuration names does not work on this host yet.")
+            self.module.warn(
+                "No trial boot was made: the authentication that the configuration names does not work on this host yet."
+            )
             return ""
         return "\n".join(out.splitlines()[-TRIAL_LINES:])
 

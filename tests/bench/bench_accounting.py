@@ -141,9 +141,9 @@ def report(what: str, module: float, load: float) -> None:
 
 
 def main() -> None:
-    subprocess.run([ROOT / "tests/images/engine"], check=True)
-    subprocess.run([ROOT / "tests/images/apt-cache"], check=True)
-    subprocess.run([ROOT / "tests/images/build", DISTRO], check=True)
+    subprocess.run([ROOT / "tests/images/engine.sh"], check=True)
+    subprocess.run([ROOT / "tests/images/apt-cache.sh"], check=True)
+    subprocess.run([ROOT / "tests/images/build.sh", DISTRO], check=True)
     with tempfile.TemporaryDirectory() as directory:
         files = {
             "hosts.json": {"all": {"hosts": {HOST: None}, "vars": VARIABLES}},

@@ -85,7 +85,14 @@ class Client:
 def service(folder: Path, database: str) -> Iterator[int]:
     """Run the service until the end. Yields its process."""
     subprocess.run(
-        ["tests/setup", str(ENVIRONMENT.relative_to(ROOT)), "tests/requirements-discovery.txt", "3.11", "3.12", "3.13"],
+        [
+            "tests/setup.sh",
+            str(ENVIRONMENT.relative_to(ROOT)),
+            "tests/requirements-discovery.txt",
+            "3.11",
+            "3.12",
+            "3.13",
+        ],
         cwd=ROOT,
         check=True,
     )

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".ansible" / "collections"))
 
 from ansible_collections.hpcops.cluster.tests.bench.bench_discovery import host  # noqa: E402  # found by the line above
-from ansible_collections.hpcops.cluster.tests.discovery_service import READER, Service, discovery_service  # noqa: E402
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import READER, Service, discovery_service  # noqa: E402
 
 BATCH = 10_000
 
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=10_000)
     parser.add_argument("--times", type=int, default=3)
     options = parser.parse_args()
-    setup = ["tests/setup", ".cache/venv-discovery", "tests/requirements-discovery.txt", "3.11", "3.12", "3.13"]
+    setup = ["tests/setup.sh", ".cache/venv-discovery", "tests/requirements-discovery.txt", "3.11", "3.12", "3.13"]
     subprocess.run(setup, cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory(prefix="bench-discovery-inventory.") as name:
         folder = Path(name)

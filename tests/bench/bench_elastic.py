@@ -46,9 +46,9 @@ from ansible_collections.hpcops.cluster.tests.bench.bench_ec2_inventory import (
 )
 from ansible_collections.hpcops.cluster.tests.bench.bench_ec2_inventory import PAGE  # noqa: E402
 from ansible_collections.hpcops.cluster.tests.bench.bench_ec2_inventory import _instance as described  # noqa: E402
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Bucket, Ec2, Fault, ec2_service  # noqa: E402
 from ansible_collections.hpcops.cluster.tests.elastic.model_of_slurm import RISING, ModelOfSlurm  # noqa: E402
 from ansible_collections.hpcops.cluster.tests.elastic.stand_ins import LINE, Programs  # noqa: E402
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, Bucket, Ec2, Fault, ec2_service  # noqa: E402
 
 LATENCY = 0.1
 ACCOUNT, REGION, IMAGE, TYPE = "123456789012", "eu-central-1", "ami-12c6146b", "c5.4xlarge"

@@ -89,9 +89,9 @@ def timed(command: list[str], env: Mapping[str, str]) -> tuple[float, str]:
 
 
 def main() -> None:
-    subprocess.run([ROOT / "tests/images/engine"], check=True)
-    subprocess.run([ROOT / "tests/images/apt-cache"], check=True)
-    subprocess.run([ROOT / "tests/images/build", IMAGE.partition(":")[2]], check=True)
+    subprocess.run([ROOT / "tests/images/engine.sh"], check=True)
+    subprocess.run([ROOT / "tests/images/apt-cache.sh"], check=True)
+    subprocess.run([ROOT / "tests/images/build.sh", IMAGE.partition(":")[2]], check=True)
     with tempfile.TemporaryDirectory() as directory:
         inventory = Path(directory, "hosts.yml")
         inventory.write_text(INVENTORY)

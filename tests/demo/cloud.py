@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".ansible" / "collections"))
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, ec2_service  # found by the line above
-from ansible_collections.hpcops.cluster.tests.instances import Instances, booting
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, ec2_service  # found by the line above
+from ansible_collections.hpcops.cluster.tests.support.instances import Instances, booting
 
 SUBNETS = {"subnet-frankfurt": ("111111111111", "eu-central-1"), "subnet-virginia": ("222222222222", "us-east-1")}
 

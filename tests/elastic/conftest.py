@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Ec2, ec2_service
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, Ec2, ec2_service
 from hpcops_elastic import asking
 from hpcops_elastic.aws import Cloud, Instance
 from hpcops_elastic.config import Config

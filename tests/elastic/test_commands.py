@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import Ec2
 from conftest import Cluster
 from hpcops_elastic.cli import main
 from hpcops_elastic.hosts import expand

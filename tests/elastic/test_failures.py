@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2, Fault
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import Ec2, Fault
 from conftest import BIG, FRANKFURT, IMAGE, ONE, SMALL, Cluster, subnets
 from hpcops_elastic import asking
 from hpcops_elastic.errors import SlurmError

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2, Fault
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import Ec2, Fault
 from conftest import Cluster
 from hpcops_elastic.hosts import fold
 from hpcops_elastic.reconciling import node_of

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import Bucket, Ec2, Fault
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import Bucket, Ec2, Fault
 from conftest import BIG, FRANKFURT, IMAGE, ONE, SMALL, TWO, VIRGINIA, Cluster, subnets
 from hpcops_elastic import asking
 from hpcops_elastic.asking import jobs_of

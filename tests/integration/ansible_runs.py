@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import READER, ROOT, Service
-from ansible_collections.hpcops.cluster.tests.forked import Loaded
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import READER, ROOT, Service
+from ansible_collections.hpcops.cluster.tests.support.forked import Loaded
 
 # The settings for results_of.
 RESULTS = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}

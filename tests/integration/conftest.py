@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import PYTHON, Service, discovery_service
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible, Starter
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import PYTHON, Service, discovery_service
 
 if TYPE_CHECKING:
-    from ansible_collections.hpcops.cluster.tests.ec2_service import Ec2
     from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import Ec2Ansible
+    from ansible_collections.hpcops.cluster.tests.support.ec2_service import Ec2
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     if not PYTHON.exists():
-        pytest.skip("SKIPPED: the service's environment is not there; tests/discovery/run makes it")
+        pytest.skip("SKIPPED: the service's environment is not there; tests/gates/discovery.sh makes it")
     with discovery_service(tmp_path_factory.mktemp("service")) as running:
         for name in ("alpha", "beta"):
             running.ask("PUT", f"/v1/clusters/{name}", {"slurm": {"SlurmctldTimeout": 300}})
@@ -63,8 +63,8 @@ def ansible(service: Service, starter: Starter, tmp_path: Path) -> Ansible:
 def ec2() -> Iterator[Ec2]:
     """EC2 as moto imitates it, with hosts in two accounts and two regions."""
     # Only here, since moto takes long to load.
-    from ansible_collections.hpcops.cluster.tests.ec2_service import ec2_service
     from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import fill
+    from ansible_collections.hpcops.cluster.tests.support.ec2_service import ec2_service
 
     with ec2_service() as running:
         fill(running)

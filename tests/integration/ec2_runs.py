@@ -8,8 +8,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Ec2, role
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Programs
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, Ec2, role
 
 ONE, TWO = "111111111111", "222222222222"
 FRANKFURT, VIRGINIA = "eu-central-1", "us-east-1"

@@ -1,4 +1,4 @@
-"""What Ansible's programs load at each start, for tests/forked.py.
+"""What Ansible's programs load at each start, for tests/support/forked.py.
 
 Ansible reads its settings as it is loaded: each environment needs a process that has loaded this in it.
 """

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import ADMIN, ALPHA, READER
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import ADMIN, ALPHA, READER
 
 HOSTILE = "{{ lookup('pipe', 'touch evil') }}"
 EVERY = "health=['passing', 'warning', 'critical', 'unknown']"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import ADMIN, READER, ROOT, WRITER
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import RESULTS, Ansible, results_of
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import ADMIN, READER, ROOT, WRITER
 
 HOSTILE = "{{ lookup('pipe', 'touch evil') }}"
 GROUP = "group/hpcops.cluster.discovery"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import READER, ROOT
-from ansible_collections.hpcops.cluster.tests.ec2_service import Fault
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible, Programs
 from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import FRANKFURT, Ec2Ansible
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import READER, ROOT
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import Fault
 
 DEFAULT = "123456789012"  # whose the default credentials are, at moto
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import ADMIN, ALPHA, READER, ROOT, Service
 from ansible_collections.hpcops.cluster.tests.integration.ansible_runs import Ansible
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import ADMIN, ALPHA, READER, ROOT, Service
 
 ALL = ["a1", "a2", "a3", "a4", "b1"]
 STRICT = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.discovery_service import ROOT
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Fault, role
 from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import (
     FRANKFURT,
     HOSTILE,
@@ -18,6 +16,8 @@ from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import (
     VIRGINIA,
     Ec2Ansible,
 )
+from ansible_collections.hpcops.cluster.tests.support.discovery_service import ROOT
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, Fault, role
 
 SITE = str(ROOT / "playbooks" / "site.yml")
 STRICT = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import Fault, role
 from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import (
     FRANKFURT,
     HOSTILE,
@@ -13,6 +12,7 @@ from ansible_collections.hpcops.cluster.tests.integration.ec2_runs import (
     VIRGINIA,
     Ec2Ansible,
 )
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import Fault, role
 
 
 def looked_up(ansible: Ec2Ansible, *expressions: str, **variables: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.forked import Loaded
+from ansible_collections.hpcops.cluster.tests.support.forked import Loaded
 
 ENVIRONMENT = {"ONE": "1", "PATH": "/usr/bin", "LC_CTYPE": "C.UTF-8"}
 PROGRAM = """

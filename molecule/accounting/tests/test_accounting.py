@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    PREFIX,
-    Run,
-    eventually,
-    names,
-    run_playbook,
-    variables_of,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, eventually, names, variables_of
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,15 +17,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    PREFIX,
-    Run,
-    container,
-    eventually,
-    names,
-    run_playbook,
-    said,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, names, said
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.backend.base import CommandResult

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 BUILD = container(names("slurm_build")[0])
 CONTROLLER = container(names("slurmctld")[0])

@@ -13,14 +13,8 @@ import pytest
 import testinfra
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    INVENTORY,
-    container,
-    eventually,
-    names,
-    run_playbook,
-    variables_of,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import INVENTORY, container, eventually, names, variables_of
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 import testinfra
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
     INVENTORY,
     container,
     eventually,
     matrix_alone,
     names,
-    run_playbook,
     said,
     variables_of,
 )
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

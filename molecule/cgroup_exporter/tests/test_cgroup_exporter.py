@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, matrix_alone, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, matrix_alone, names
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
     DISTRO,
     INVENTORY,
     PREFIX,
-    Run,
     container,
     eventually,
     names,
-    run_playbook,
     seen_before,
 )
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import Run, container, eventually, run_playbook
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, eventually
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

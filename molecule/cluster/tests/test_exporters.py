@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, names
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, eventually, names
 
 pytestmark = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster is the one that is monitored")
 MONITOR = "mon"

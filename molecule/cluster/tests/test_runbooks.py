@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.runbooks import ALL, Command, commands_of, text_of
-from ansible_collections.hpcops.cluster.tests.scenarios import (
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
     INVENTORY,
     PREFIX,
     container,
@@ -21,6 +20,7 @@ from ansible_collections.hpcops.cluster.tests.scenarios import (
     names,
     seen_before,
 )
+from ansible_collections.hpcops.cluster.tests.support.runbooks import ALL, Command, commands_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, names
 
 API = names("alone")[0]
 PAIR = names("pair")

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
     PREFIX,
     container,
     eventually,
     matrix_alone,
     names,
-    run_playbook,
     said,
     seen_before,
 )
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    PREFIX,
-    Report,
-    Run,
-    container,
-    eventually,
-    names,
-    run_playbook,
-    said,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, Report, container, eventually, names, said
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

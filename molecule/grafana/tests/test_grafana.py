@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, names
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 (STANDIN,) = names("packaged")
 (THEIRS,) = names("theirs")

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
     PREFIX,
     Report,
-    Run,
     asking,
     container,
     eventually,
     names,
-    run_playbook,
     said,
 )
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -14,14 +14,8 @@ import pytest
 import requests
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    PREFIX,
-    Run,
-    container,
-    eventually,
-    run_playbook,
-    variables_of,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, variables_of
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

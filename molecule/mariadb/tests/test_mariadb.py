@@ -11,14 +11,8 @@ import pytest
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    PREFIX,
-    Run,
-    container,
-    names,
-    run_playbook,
-    variables_of,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, names, variables_of
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 CLIENT = names("client")[0]
 DATABASE = names("database")[0]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import container, names, run_playbook, said
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, names, said
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

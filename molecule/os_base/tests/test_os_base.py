@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, names
 
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])

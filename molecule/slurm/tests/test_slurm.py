@@ -7,7 +7,8 @@ import time
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, names
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 LOGIN = names("login")[0]
 testinfra_hosts = [f"docker://{PREFIX}{LOGIN}"]

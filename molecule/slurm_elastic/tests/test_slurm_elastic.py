@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Ec2, ec2_service
-from ansible_collections.hpcops.cluster.tests.instances import Instances, booting, docker
-from ansible_collections.hpcops.cluster.tests.runbooks import commands_of
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    DISTRO,
-    Report,
-    container,
-    eventually,
-    names,
-    said,
-)
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, Ec2, ec2_service
+from ansible_collections.hpcops.cluster.tests.support.hosts import DISTRO, Report, container, eventually, names, said
+from ansible_collections.hpcops.cluster.tests.support.instances import Instances, booting, docker
+from ansible_collections.hpcops.cluster.tests.support.runbooks import commands_of
 
 if TYPE_CHECKING:
     from testinfra.host import Host

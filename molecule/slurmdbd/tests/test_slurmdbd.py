@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import PREFIX, container, eventually, names, run_playbook
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

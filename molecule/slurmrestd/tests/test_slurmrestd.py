@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    DISTRO,
-    PREFIX,
-    Run,
-    container,
-    eventually,
-    names,
-    run_playbook,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import DISTRO, PREFIX, container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

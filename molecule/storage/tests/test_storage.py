@@ -8,14 +8,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
-    PREFIX,
-    eventually,
-    names,
-    run_playbook,
-    said,
-    variables_of,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, eventually, names, said, variables_of
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -13,15 +13,15 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.scenarios import (
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
     INVENTORY,
     Report,
     eventually,
     names,
-    run_playbook,
     said,
     variables_of,
 )
+from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 (SERVER,) = names("server")
 CLIENTS = names("clients")

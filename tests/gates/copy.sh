@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Copy what is (or would be) under version control to FOLDER/ansible_collections/hpcops/cluster and print that path: some tools
 # refuse a symlink, or write into the tree they check.
-# usage: tests/copy FOLDER
+# usage: tests/gates/copy.sh FOLDER
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 copy=$1/ansible_collections/hpcops/cluster
 rm -rf "$copy"
 mkdir -p "$copy"

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hpcops.cluster.tests.forked import Loaded
+from ansible_collections.hpcops.cluster.tests.support.forked import Loaded
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".cache" / "venv-discovery" / "bin" / "python"
 SOURCE = ROOT / "roles" / "discovery" / "files"
 ADMIN = "admin-token-of-the-tests-0123456789abcdef"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # ansible-test sanity under this environment's Python, with no network but a package index.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PWD/.venv/bin:$PATH
 output=$PWD/.cache/sanity/output.log
-cd "$(tests/copy "$PWD/.cache/sanity")"
+cd "$(tests/gates/copy.sh "$PWD/.cache/sanity")"
 # A repository of its own: in the checkout's, the copy is an ignored folder, and ansible-test would skip all of it.
 git init --quiet .
 unset ANSIBLE_COLLECTIONS_PATH ANSIBLE_HOME

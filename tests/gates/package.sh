@@ -2,13 +2,13 @@
 # Build the tarball, install it alone into an empty place, and check from there: the playbooks are found by their full names,
 # and nothing of the tests or the development tools is inside.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PWD/.venv/bin:$PATH
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export ANSIBLE_HOME=$work/home ANSIBLE_COLLECTIONS_PATH=$work/collections
 
-ansible-galaxy collection build --output-path "$work" "$(tests/copy "$work/copy")"
+ansible-galaxy collection build --output-path "$work" "$(tests/gates/copy.sh "$work/copy")"
 tarball=$(echo "$work"/hpcops-cluster-*.tar.gz)
 
 if tar -tzf "$tarball" | grep -E '^(\./)?(tests|molecule|build|\.[^/]|Makefile|pyproject\.toml)'; then

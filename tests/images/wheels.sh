@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetch what a role's program in Python needs into a folder, for the Python of a suite's hosts: not all of them reach a package index.
-# usage: tests/images/wheels ROLE SUITE FOLDER
+# usage: tests/images/wheels.sh ROLE SUITE FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Build upstream's exporters and lay them out in a folder as upstream publishes its releases, for hosts that fetch them by
 # os_base_artifact_mirror. What is built, down to the checksums of all it is made of, stands in go/*/go.mod and go.sum.
-# usage: tests/images/exporters FOLDER
+# usage: tests/images/exporters.sh FOLDER
 set -euo pipefail
 folder=$(realpath --canonicalize-missing "$1")
 cd "$(dirname "$0")"
 go_version=1.26.8
 go_checksum=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
 
-stamp=.$(cat exporters go/*/go.sum go/*/*.go | sha256sum | cut -c1-16)
+stamp=.$(cat exporters.sh go/*/go.sum go/*/*.go | sha256sum | cut -c1-16)
 [ ! -e "$folder/$stamp" ] || exit 0
 mkdir -p "${folder%/*}"
 exec 9>"$folder.lock"

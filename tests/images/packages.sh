@@ -3,7 +3,7 @@
 # hosts, installed by the roles' own steps and with nothing of it configured, enabled or started. Scenarios that are not about the
 # installation start from it ("image" of a platform); those of the roles and the scenario cluster start from bare hosts.
 # It is named by what decides on its content, so that a change of that makes a new one.
-# usage: tests/images/packages SUITE...
+# usage: tests/images/packages.sh SUITE...
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ $# -gt 0 ] || { echo "usage: $0 SUITE..." >&2; exit 2; }
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 for suite in "$@"; do
   recipe=$({
     docker image inspect -f '{{.Id}}' "hpcops-test:$suite"
-    cat tests/images/packages tests/images/packages.yml roles/{munge,mariadb,slurm}/tasks/packages.yml
+    cat tests/images/packages.sh tests/images/packages.yml roles/{munge,mariadb,slurm}/tasks/packages.yml
     find roles/{os_base,munge,mariadb,slurm}/{defaults,vars} -type f -print0 | sort -z | xargs -0 cat
   } | sha256sum | cut -c1-12)
   if [ "$(docker image inspect -f '{{index .Config.Labels "recipe"}}' "hpcops-packages:$suite" 2>/dev/null)" = "$recipe" ]; then

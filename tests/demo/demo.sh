@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A whole cluster in containers on this machine, deployed by the collection's own playbooks.
-# usage: tests/demo/demo up|down      (DISTRO=bookworm|trixie|forky, trixie by default)
+# usage: tests/demo/demo.sh up|down      (DISTRO=bookworm|trixie|forky, trixie by default)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -43,12 +43,12 @@ no_instances() {
 }
 
 down() {
-  local ids
+  local -a ids
   if pkill --pidfile "$state/cloud.pid" --full tests/demo/cloud.py 2>/dev/null; then
     timeout 30 tail --pid="$(cat "$state/cloud.pid")" --follow /dev/null || true
   fi
-  ids=$(docker ps --all --quiet --filter label=hpcops=demo)
-  [ -z "$ids" ] || docker rm --force --volumes $ids >/dev/null
+  mapfile -t ids < <(docker ps --all --quiet --filter label=hpcops=demo)
+  [ "${#ids[@]}" -eq 0 ] || docker rm --force --volumes "${ids[@]}" >/dev/null
   docker network rm hpcops-demo >/dev/null 2>&1 || true
   rm -rf "$state"
   echo "The demo cluster is gone."
@@ -88,12 +88,12 @@ up() {
   mkdir -p "$state"
   chmod 0700 "$state"
   say "1/5 Bare $distro hosts: ${hosts[*]}"
-  tests/images/engine
-  tests/images/apt-cache
-  tests/images/build "$distro"
-  tests/images/wheels discovery "$distro" "$PWD/.cache/wheelhouse-$distro"
+  tests/images/engine.sh
+  tests/images/apt-cache.sh
+  tests/images/build.sh "$distro"
+  tests/images/wheels.sh discovery "$distro" "$PWD/.cache/wheelhouse-$distro"
   ln -sfn "$PWD/.cache/wheelhouse-$distro" "$state/wheels"
-  tests/images/wheels slurm_elastic "$distro" "$PWD/.cache/wheelhouse-elastic-$distro"
+  tests/images/wheels.sh slurm_elastic "$distro" "$PWD/.cache/wheelhouse-elastic-$distro"
   ln -sfn "$PWD/.cache/wheelhouse-elastic-$distro" "$state/wheels-elastic"
   start_containers
   start_cloud

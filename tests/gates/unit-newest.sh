@@ -2,7 +2,7 @@
 # The unit and plugin tests on the newest ansible-core, which needs a newer Python than some distributions have: with this
 # machine's interpreter where it has one, else in a container.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 if [ -x .venv-newest/bin/python ]; then
   .venv-newest/bin/python -m pytest --numprocesses=2 --dist=loadfile --quiet tests/unit
   exit

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Give the demo's cluster a day in short, for its graphs: three people of two accounts submit jobs that sleep, more of them at some hours
 # than at others, and a node is taken out for a while.
-# usage: tests/demo/day [MINUTES]      (60)
+# usage: tests/demo/day.sh [MINUTES]      (60)
 set -euo pipefail
 
 minutes=${1:-60}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a Python environment with what a requirements file names, and the link that makes the checkout importable as the
 # collection. Does nothing where both are there.
-# usage: tests/setup [--optional] FOLDER REQUIREMENTS PYTHON_VERSION...   (the versions in order of preference)
+# usage: tests/setup.sh [--optional] FOLDER REQUIREMENTS PYTHON_VERSION...   (the versions in order of preference)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

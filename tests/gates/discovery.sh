@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 environment=.cache/venv-discovery
-tests/setup "$environment" tests/requirements-discovery.txt 3.11 3.12 3.13
+tests/setup.sh "$environment" tests/requirements-discovery.txt 3.11 3.12 3.13
 
 # What no package index has: a database server, and a browser for the status page.
 wanted=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the bare host image hpcops-test:SUITE for each named Debian suite, where it is missing.
 # The root file system is Debian's own image where a registry answers, else made from the package archive.
-# usage: tests/images/build [--force] SUITE...
+# usage: tests/images/build.sh [--force] SUITE...
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,11 +11,12 @@ force=no
 
 # The archive this machine itself uses (nothing: mmdebstrap's default), so that a mirror or a closed network needs no setting here.
 archive() {
+  # shellcheck disable=SC2016  # apt's own placeholder
   apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -m1 -E '/debian/?$' || true
 }
 
 # The image is named by what it is made of, so that a change of these files makes a new one.
-recipe=$(cat Dockerfile init apt-proxy-detect | sha256sum | cut -c1-12)
+recipe=$(cat Dockerfile init.sh apt-proxy-detect.sh | sha256sum | cut -c1-12)
 
 root_filesystem() {
   local suite=$1
@@ -28,10 +29,11 @@ root_filesystem() {
       [ "$(id -u)" -eq 0 ] || { echo "build: no registry answers; mmdebstrap is needed: apt-get install mmdebstrap" >&2; exit 1; }
       apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
     fi
-    local tar
+    local tar mirror
+    mapfile -t mirror < <(archive)
     tar=$(mktemp --suffix=.tar)
     # A testing suite's Release file may be past its date.
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' "$suite" "$tar" $(archive) >&2
+    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' "$suite" "$tar" "${mirror[@]}" >&2
     docker import "$tar" "hpcops-root:$suite" >/dev/null
     rm -f "$tar"
   fi

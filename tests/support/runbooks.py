@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-RUNBOOKS = Path(__file__).resolve().parents[1] / "docs" / "runbooks"
+RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
 ALL = sorted(path.stem for path in RUNBOOKS.glob("*.md") if path.stem != "README")
 # A block, and the line before it that tells why it cannot be run.
 _BLOCK = re.compile(r"^(_Not run by the tests: [^\n]+_\n\n)?```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hpcops.cluster.tests.ec2_service import KEYS, Ec2
+from ansible_collections.hpcops.cluster.tests.support.ec2_service import KEYS, Ec2
 
 LOG = logging.getLogger(__name__)
 OURS = "hpcops.instances"

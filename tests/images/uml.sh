@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat >&2 <<'USAGE'
-usage: tests/images/uml VERB ...
+usage: tests/images/uml.sh VERB ...
   build SUITE                 make the root image of a Debian suite where it is missing
   start NAME [--suite SUITE] [--network DOCKER_NETWORK] [--ip ADDRESS] [--memory MIB] [--audit 1]
                               boot a host and wait until it answers over SSH; a host that was powered off
@@ -65,13 +65,14 @@ build_preload() {
 
 # The archive this machine itself uses (nothing: mmdebstrap's default), so that a mirror or a closed network needs no setting here.
 archive() {
+  # shellcheck disable=SC2016  # apt's own placeholder
   apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -m1 -E '/debian/?$' || true
 }
 
 # What turns Debian's minimal root at $1 into a bare host: what a cloud image has, and no Slurm.
 make_bare_host() {
   local root=$1 unit generator
-  install -m 0755 "$here/apt-proxy-detect" "$root/usr/local/sbin/"
+  install -m 0755 "$here/apt-proxy-detect.sh" "$root/usr/local/sbin/apt-proxy-detect"
   install -m 0600 -D "$key.pub" "$root/root/.ssh/authorized_keys"
   rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf"
   : >"$root/etc/machine-id"
@@ -142,16 +143,16 @@ GUEST
 }
 
 make_root_image() {
-  local suite=$1 image=$2 work
+  local suite=$1 image=$2 work mirror
+  mapfile -t mirror < <(archive)
   work=$(mktemp -d "$cache/build.XXXXXX")
   # Expanded now: the names are gone when the trap runs.
   # shellcheck disable=SC2064
   trap "rm -rf --one-file-system '$work'" EXIT
   # A testing suite's Release file may be past its date.
-  # shellcheck disable=SC2046
   mmdebstrap --quiet --mode=root --variant=minbase --format=directory --skip=cleanup/apt/lists --aptopt='Acquire::Check-Valid-Until "false"' \
     --include=systemd,systemd-sysv,dbus,python3,python3-apt,sudo,ca-certificates,iproute2,iputils-ping,procps,gpg,kmod,hostname,openssh-server \
-    "$suite" "$work/root" $(archive) >&2
+    "$suite" "$work/root" "${mirror[@]}" >&2
   make_bare_host "$work/root"
   # The file is sparse: it takes what is in it.
   mke2fs -q -t ext4 -m 0 -d "$work/root" "$work/image" 8G >/dev/null
@@ -163,7 +164,7 @@ make_root_image() {
 # The image is named by what it is made of, so that a change of these makes a new one.
 image_of() {
   local recipe
-  recipe=$({ declare -f make_bare_host make_root_image; cat "$here/apt-proxy-detect" "$key.pub"; } | sha256sum | cut -c1-12)
+  recipe=$({ declare -f make_bare_host make_root_image; cat "$here/apt-proxy-detect.sh" "$key.pub"; } | sha256sum | cut -c1-12)
   echo "$cache/root-$1-$recipe.ext4"
 }
 
@@ -262,7 +263,7 @@ power_on() {
   # Write barriers are off: this machine keeps what a host wrote while it reboots, and nothing needs it to last longer.
   # On one processor: the kernel and its processes hand over to one another at each system call, two to three times as
   # fast there.
-  setsid taskset -c "$(setting "$name" processor)" "$here/uml" mem="$(setting "$name" memory)M" umid=uml uml_dir="$dir/" \
+  setsid taskset -c "$(setting "$name" processor)" "$here/uml.sh" mem="$(setting "$name" memory)M" umid=uml uml_dir="$dir/" \
     ubd0="$dir/disk,$(setting "$name" image)" root=/dev/ubda rw rootfstype=ext4 rootflags=nobarrier,noinit_itable \
     hostfs=/usr/lib/uml/modules \
     vec0:transport=tap,ifname="$tap",depth=128,gro=1,mac="$(printf '02:42:%02x:%02x:%02x:%02x' "${octets[@]}")" \
@@ -283,7 +284,7 @@ boot() {
     fi
   done
   [ ! -e "$preload" ] || export LD_PRELOAD=$preload
-  exec -a "$here/uml" linux.uml "$@"
+  exec -a "$here/uml.sh" linux.uml "$@"
 }
 
 # Settles what a new host is. Under the lock: hosts that start side by side take different addresses.
