@@ -33,6 +33,9 @@ BUDGET = ROOT / "docs" / "test-budget.md"
 TAIL = 60
 # How many entries run at once on two processors: a scenario waits for a third of its time.
 SLOTS = 3
+# Each host's systemd takes about five instances of inotify; without one it ends with an empty log.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_WANTED = 512
 # Hosts with kernels of their own take three times as long beside two other entries.
 SLOTS_OF = {"cgroup": 2, "storage_nfs": 2}
 FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
@@ -413,6 +416,21 @@ def clean_environment() -> dict[str, str]:
     return {**env, **own, "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
 
 
+def slots_of_machine(limit: Path = INOTIFY) -> int:
+    """Return how many entries may run at once, after raising the limit of hosts that can start where that is allowed."""
+    if not limit.exists() or (found := int(limit.read_text())) >= INOTIFY_WANTED:
+        return SLOTS
+    with suppress(OSError):
+        limit.write_text(f"{INOTIFY_WANTED}\n")
+        return SLOTS
+    print(
+        f"fs.inotify.max_user_instances is {found}, so about {found // 5} hosts can start, and one entry runs at a time;"
+        f" as root: sysctl -w fs.inotify.max_user_instances={INOTIFY_WANTED}",
+        flush=True,
+    )
+    return 1
+
+
 def patience() -> float:
     """Return by how much tests multiply the time that they wait for something: 1 or more.
 
@@ -476,7 +494,7 @@ class Slots:
     """Lets as many entries run as the machine bears; of those that wait, the one with the lowest rank is next."""
 
     def __init__(self, free: int) -> None:
-        self._free = free
+        self.total = self._free = free
         self._changed = threading.Condition()
         self.waiting: set[int] = set()
 
@@ -537,7 +555,7 @@ def main() -> int:
     parser.add_argument("entries", nargs="+", metavar="ENTRY")
     entries = list(dict.fromkeys(parser.parse_args().entries))
     budget = BUDGET.read_text() if BUDGET.is_file() else ""
-    runner, progress, slots = Runner(), Progress(), Slots(SLOTS)
+    runner, progress, slots = Runner(), Progress(), Slots(slots_of_machine())
 
     def interrupt(signum: int, _frame: object) -> None:
         runner.stop()
@@ -549,7 +567,7 @@ def main() -> int:
         match = None if entry in GATES else SCENARIO.fullmatch(entry)
         if match and not images.wait_for(match["distro"] or "trixie"):
             return Ended(Outcome("the images of its hosts could not be made"))
-        with slots.taken(SLOTS_OF.get(entry.partition("@")[0], 1), rank):
+        with slots.taken(min(SLOTS_OF.get(entry.partition("@")[0], 1), slots.total), rank):
             return run_entry(runner, progress, entry)
 
     with only_run_of_this_checkout():

@@ -166,3 +166,29 @@ def test_seconds_of_each_action_are_added_up(tmp_path: Path) -> None:
     assert set(spent) == {"", "check"}
     ended = {"munge@trixie": run.Ended(run.Outcome(), 61.2, 20.4, {"create": 2.0, "prepare": 1.0, "check": 7.6})}
     assert run.table(ended).splitlines()[-1] == "| munge@trixie | 61 | 20 | 3 |  |  | 8 |  |"
+
+
+class Unchangeable(type(Path())):  # type: ignore[misc]
+    """A file of /proc/sys on a machine that does not let it change."""
+
+    def write_text(self, *_arguments: object, **_options: object) -> int:
+        raise PermissionError
+
+
+def test_limit_that_stops_hosts_from_starting_is_raised(tmp_path: Path) -> None:
+    limit = tmp_path / "limit"
+    limit.write_text("128\n")
+    assert run.slots_of_machine(limit) == run.SLOTS
+    assert limit.read_text() == "512\n"
+    limit.write_text("8192\n")
+    assert run.slots_of_machine(limit) == run.SLOTS
+    assert limit.read_text() == "8192\n"
+
+
+def test_limit_that_cannot_be_raised_is_named_and_fewer_entries_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = Unchangeable(tmp_path / "limit")
+    (tmp_path / "limit").write_text("128\n")
+    assert run.slots_of_machine(limit) == 1
+    assert "sysctl -w fs.inotify.max_user_instances=512" in capsys.readouterr().out
