@@ -37,8 +37,14 @@ def secret_options(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def mentioned(text: str, names: Set[str]) -> set[str]:
-    """The names whose values are in the text: not where only their length or presence matters, nor as the name in a message."""
-    return {name for name in names if re.search(rf"(?<![\w.])(?<!if ){name}\b(?!\s*\|\s*length|\.\w|:)", text)}
+    """The names whose values are in the text: not where only their length, their users or their
+    presence matters, nor as the name in a message.
+    """
+    return {
+        name
+        for name in names
+        if re.search(rf"(?<![\w.])(?<!if ){name}\b(?!\s*\|\s*(?:length|map\(attribute='user'\))|\.\w|:)", text)
+    }
 
 
 def secret_names() -> set[str]:
