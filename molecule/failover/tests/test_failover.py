@@ -98,14 +98,14 @@ def failover(**variables: Any) -> Run:
 
 def test_power_cut_of_the_primary_controller_costs_no_job(host: Host, report: Report) -> None:
     before, waiting = submit(host, "sleep 15"), submit_safely(host, "sleep 1")
-    docker("kill", PRIMARY)
+    docker("kill", f"{PREFIX}{PRIMARY}")
     try:
         seconds = works_again(host, f"{SBATCH} --wrap=true")
         report("a job is accepted after the primary controller's power cut", seconds)
         completed(host, before, waiting, submit(host, "true"))
         assert "at ctl2 is UP" in host.run("scontrol ping").stdout
     finally:
-        docker("start", PRIMARY)
+        docker("start", f"{PREFIX}{PRIMARY}")
     start = time.monotonic()
     eventually(lambda: "Slurmctld(primary) at ctl1 is UP" in host.run("scontrol ping").stdout, seconds=120)
     report("the primary controller is in control after it was switched on", time.monotonic() - start)
@@ -167,7 +167,7 @@ def test_controller_without_the_shared_state_does_not_start(host: Host) -> None:
         backup.check_output(
             f"mv /root/{os.path.basename(unit)} {unit}; [ ! -e /root/{COPY} ] || mv /root/{COPY} /etc/slurm"
         )
-        docker("restart", "--time=1", BACKUP)
+        docker("restart", "--time=1", f"{PREFIX}{BACKUP}")
     completed(host, submit(host, "true"))
 
 
@@ -176,13 +176,13 @@ def test_controller_without_the_shared_state_does_not_start(host: Host) -> None:
 
 def test_backup_of_slurmdbd_answers_while_the_primary_is_gone(host: Host, report: Report) -> None:
     before = submit(host, "sleep 2")
-    docker("exec", ACCOUNTING, "systemctl", "stop", "slurmdbd")
+    docker("exec", f"{PREFIX}{ACCOUNTING}", "systemctl", "stop", "slurmdbd")
     try:
         seconds = works_again(host, "sacctmgr --noheader list cluster")
         report("accounting answers after slurmdbd's primary has stopped", seconds)
         completed(host, before, submit(host, "true"))
     finally:
-        docker("exec", ACCOUNTING, "systemctl", "start", "slurmdbd")
+        docker("exec", f"{PREFIX}{ACCOUNTING}", "systemctl", "start", "slurmdbd")
     completed(host, submit(host, "true"))
 
 
@@ -204,7 +204,7 @@ def test_primary_of_slurmdbd_has_the_new_configuration_before_its_backup(host: H
 
 
 def test_records_of_a_minute_without_database_arrive_later(host: Host, report: Report) -> None:
-    docker("exec", ACCOUNTING, "systemctl", "stop", "mariadb")
+    docker("exec", f"{PREFIX}{ACCOUNTING}", "systemctl", "stop", "mariadb")
     start = time.monotonic()
     try:
         numbers = [submit(host, "true") for _each in range(5)]
@@ -212,7 +212,7 @@ def test_records_of_a_minute_without_database_arrive_later(host: Host, report: R
         eventually(lambda: set(host.run(look).stdout.split()), lambda seen: seen <= {"COMPLETED", "COMPLETING"}, 90)
         time.sleep(max(0.0, 60 - (time.monotonic() - start)))
     finally:
-        docker("exec", ACCOUNTING, "systemctl", "start", "mariadb")
+        docker("exec", f"{PREFIX}{ACCOUNTING}", "systemctl", "start", "mariadb")
     back = time.monotonic()
     completed(host, *numbers)
     report("all records have arrived after a minute without database", time.monotonic() - back)
