@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import subprocess
@@ -52,8 +53,8 @@ def names(group: str) -> list[str]:
 
 
 def variables_of(name: str) -> dict[str, Any]:
-    """A host's variables as the scenario's inventory has them."""
-    return dict(_inventory().get_variables(name))
+    """A host's variables as the scenario's inventory has them, for the caller to change."""
+    return copy.deepcopy(dict(_inventory().get_variables(name)))
 
 
 @functools.cache
