@@ -148,6 +148,7 @@ import fcntl
 import glob
 import os
 import platform
+import re
 import shutil
 import socket
 import tempfile
@@ -164,7 +165,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import B
 
 CANDIDATE = "/run/slurm-candidate-"
 TRIAL_SECONDS = 30
-NO_AUTHENTICATION = "Couldn't load specified plugin name for auth/"
+NO_AUTHENTICATION = re.compile(r"Couldn't load specified plugin name for auth/|auth/slurm: cannot stat")
 TRIAL_LINES = 5
 # Own hosts and resolver files, an address that is not the loopback's (else Slurm resolves nothing), then slurmctld itself,
 # until it controls its cluster or dies.
@@ -299,7 +300,7 @@ class Candidate:
         if "trial: ready" not in out:
             self.module.warn(f"No trial boot of the new configuration could be made: {(err or out).strip()}")
             return ""
-        if self.module.check_mode and NO_AUTHENTICATION in out:
+        if self.module.check_mode and NO_AUTHENTICATION.search(out):
             # The run that is planned installs the key and starts munged before it comes here.
             self.module.warn(
                 "No trial boot was made: the authentication that the configuration names does not work on this host yet."
