@@ -437,7 +437,7 @@ def patience() -> float:
     It is the time of a loop beside its time on the machine on which the tests' limits were chosen, two entries at a time.
     """
     took = []
-    for _ in range(5):
+    for _attempt in range(5):
         since = time.thread_time()
         sum(number * number % 7 for number in range(1_000_000))
         took.append(time.thread_time() - since)

@@ -3,6 +3,8 @@
 Ansible reads its settings as it is loaded: each environment needs a process that has loaded this in it.
 """
 
+# pylint: disable=unused-import
+
 from __future__ import annotations
 
 import atexit

@@ -46,10 +46,10 @@ class Loaded:
         request = json.dumps({"command": [str(part) for part in command], "cwd": str(cwd), "env": dict(env)}).encode()
         ours, theirs = socket.socketpair()
         with (
+            ours,
             tempfile.TemporaryFile() as given,
             tempfile.TemporaryFile() as output,
             tempfile.TemporaryFile() as errors,
-            ours,
         ):
             given.write(stdin.encode())
             given.seek(0)

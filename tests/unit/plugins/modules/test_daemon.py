@@ -256,7 +256,7 @@ def test_port_on_which_nothing_listens_fails_with_the_probe_its_words_and_the_jo
         port = closed.getsockname()[1]
         answer = run(probe=["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"], timeout=0)
     assert answer["failed"]
-    said, _, journal = answer["msg"].partition("\nLast lines of journal:\n")
+    said, _separator, journal = answer["msg"].partition("\nLast lines of journal:\n")
     assert said.startswith(f"munge.service: it runs, but does not answer 'bash -c exec 3<>/dev/tcp/127.0.0.1/{port}': ")
     assert "Connection refused" in said
     assert said.endswith(" (after 0 s)")

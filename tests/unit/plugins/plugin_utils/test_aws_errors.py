@@ -104,7 +104,7 @@ def refused(code: str, message: str = "It said so.", status: int = 400) -> its.C
 )
 def test_fault_is_explained_in_a_sentence(error: Exception, kind: type[Exception], sentence: str) -> None:
     found = explained(error, call())
-    assert type(found) is kind
+    assert found.__class__ is kind
     assert str(found) == sentence
 
 
