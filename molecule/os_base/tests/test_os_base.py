@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import INVENTORY, PREFIX, container, names
 
-INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 NAME = names("base")[0]
 SERVER = names("server")[0]
