@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".cache" / "logs"
 BUDGET = ROOT / "docs" / "test-budget.md"
 TAIL = 60
-# How many entries run at once on two processors: a scenario waits for a third of its time.
+# How many entries run at once on two processors: two leave a fifth of their time idle, three a twentieth.
 SLOTS = 3
 # Each host's systemd takes about five instances of inotify; without one it ends with an empty log.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -43,7 +43,7 @@ FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
 # a check says of a bare host.
 SHORT_SEQUENCE = "[create, prepare, converge, check, verify, destroy]"
 WITHOUT_FIRST_CHECK = "[create, prepare, converge, idempotence, check, verify, destroy]"
-# prepare_images removes what an earlier run left, and converge finds what a check of the syntax would.
+# What an earlier run left is removed before, and converge finds what a check of the syntax would.
 WHOLE_SEQUENCE = "[create, prepare, check, converge, idempotence, check, verify, destroy]"
 ROLES_OF_CLUSTER = ("os_base", "munge", "mariadb", "slurm", "slurmdbd", "slurmctld", "slurmd", "slurmrestd")
 ACTION = re.compile(r"\[[^]]+ > (\w+)\] (?:\x1b\[[0-9;]*m)?Executing(?:\x1b\[[0-9;]*m)?$")

@@ -86,6 +86,7 @@ def test_cluster_is_deployed_from_the_api(host: Host, source: str) -> None:
     assert "slurmd" not in variables_of(C1)["group_names"], "the file knows more than it should"
     run("site", source).succeeded()
     assert states(host) == {"c1": "idle"}
+    assert "RealMemory=900 " in host.check_output("scontrol show node c1"), "the API's hardware is not the node's"
     assert "DefMemPerCPU=100" in host.check_output("cat /etc/slurm/slurm.conf")
     run("verify", source).succeeded()
     assert not run("site", source).succeeded().changed
