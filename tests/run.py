@@ -36,6 +36,8 @@ SLOTS = 3
 # Each host's systemd takes about five instances of inotify; without one it ends with an empty log.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_WANTED = 512
+# What hangs is ended and named: no entry takes a third of this, times what the machine is slower (see patience).
+LIMIT_SECONDS = 1200.0
 # Hosts with kernels of their own take three times as long beside two other entries.
 SLOTS_OF = {"cgroup": 2, "storage_nfs": 2}
 FAILURE = r"(FAILED|ERROR|ERROR:|fatal:|failed:|E  ) .*\S"
@@ -133,15 +135,28 @@ class Runner:
                 )
                 self._processes.add(process)
             clock = ActionClock(log)
+            limit = threading.Timer(LIMIT_SECONDS * self.patience, self._end, (process, log))
+            limit.start()
             try:
                 _pid, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
                 self.processor_seconds[log] = self.processor_seconds.get(log, 0.0) + usage.ru_utime + usage.ru_stime
                 return process.returncode
             finally:
+                limit.cancel()
                 self.spent[log] = clock.stop()
                 with self._lock:
                     self._processes.discard(process)
+
+    def _end(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        with log.open("a") as output:
+            output.write(f"\nERROR: it did not end in {LIMIT_SECONDS * self.patience:.0f} s and was ended\n")
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            for _ in range(100):
+                time.sleep(0.1)
+                os.killpg(process.pid, 0)  # raises as soon as nothing is left
+            os.killpg(process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         with self._lock:

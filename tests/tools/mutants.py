@@ -39,6 +39,7 @@ PLUGINS = (*MODULES, *(f"plugins/{kind}" for kind in ("modules", "action", "filt
 SAME = {f"ReplaceComparisonOperator_{pair}" for pair in ("Eq_Is", "NotEq_IsNot", "Is_Eq", "IsNot_NotEq")}
 POLL_SECONDS = 0.02
 SCENARIO_SECONDS = 1800.0
+UNCHANGED_SECONDS = 900.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +231,14 @@ def ended(process: int, deadline: float) -> int | None:
     return 124
 
 
+def status_of(process: int) -> int:
+    """Exit status of tests without a mutant, 124 where they do not end."""
+    deadline = time.monotonic() + UNCHANGED_SECONDS
+    while (status := ended(process, deadline)) is None:
+        time.sleep(POLL_SECONDS)
+    return status
+
+
 def end(process: int) -> None:
     os.killpg(process, signal.SIGKILL)
     os.waitpid(process, 0)
@@ -285,7 +294,7 @@ def copies(folder: Path, count: int) -> list[Path]:
 def pass_unchanged(trees: Sequence[Path], tests: Sequence[str]) -> None:
     """Run the tests once in each tree, which also compiles them; end the program where they fail without a mutant."""
     processes = [(tree, run_pytest(tree, tests, tree.with_suffix(".log"), keep_bytecode=True)) for tree in trees]
-    failed = [tree for tree, process in processes if os.waitpid(process, 0)[1]]
+    failed = [tree for tree, process in processes if status_of(process)]
     if failed:
         raise SystemExit(f"mutants: tests fail without a change:\n{failed[0].with_suffix('.log').read_text()}")
 
@@ -302,7 +311,7 @@ def judge_python(trees: Sequence[Path], module: Path, size: int, seed: int) -> t
     for tree in trees:
         for keep_bytecode in (True, False):
             process = run_pytest(tree, tests, tree.with_suffix(".log"), keep_bytecode)
-            if os.waitpid(process, 0)[1]:
+            if status_of(process):
                 raise SystemExit(
                     f"mutants: {name}: its tests fail without a change:\n{tree.with_suffix('.log').read_text()}"
                 )

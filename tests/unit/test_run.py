@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,14 @@ def test_processes_of_a_killed_run_are_ended_and_no_others(tmp_path: Path) -> No
     finally:
         for process in (marked, other):
             process.communicate()
+
+
+def test_entry_that_hangs_is_ended_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LIMIT_SECONDS", 0.05)
+    log = tmp_path / "log"
+    assert run.Runner().run(["sleep", "600"], log, {"PATH": "/usr/bin:/bin"}) != 0
+    assert re.search(run.FAILURE, log.read_text())
+    assert "it did not end in" in log.read_text()
 
 
 def test_entries_start_with_the_longest_of_an_earlier_run_and_unknown_ones_first() -> None:
