@@ -285,7 +285,7 @@ def copies(folder: Path, count: int) -> list[Path]:
     trees = []
     for number in range(count):
         made = subprocess.run(
-            [str(ROOT / "tests" / "copy"), str(folder / str(number))], check=True, capture_output=True, text=True
+            [str(ROOT / "tests" / "gates" / "copy.sh"), str(folder / str(number))], check=True, capture_output=True, text=True
         )
         trees.append(Path(made.stdout.strip()))
     return trees
