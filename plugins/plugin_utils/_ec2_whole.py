@@ -20,12 +20,14 @@ def whole_of(parts: Mapping[str, Snapshot], wanted: Wanted) -> Snapshot:
     candidates = {host: names for part in parts.values() for host, names in part.names.items()}
     called, warnings = _called(candidates, places, wanted)
     groups = Groups()
+    clusters = {json.loads(text)[1] for part in parts.values() for text in part.groups if text.startswith('["cluster"')}
+    for name in sorted(clusters):  # first, so that nothing else takes their groups
+        groups.add(("cluster", name))
     for title, part in parts.items():
         for text, members in part.groups.items():
             groups.add(tuple(json.loads(text)), [called[host] for host in members if places[host] == title])
     for names in groups.members.values():
         names.sort()
-    clusters = {json.loads(text)[1] for part in parts.values() for text in part.groups if text.startswith('["cluster"')}
     # In the order of their names, since EC2 has none, and the first host of a group may be a special one.
     hosts = {called[host]: variables for part in parts.values() for host, variables in part.hosts.items()}
     return Snapshot(

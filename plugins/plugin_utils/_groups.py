@@ -45,12 +45,12 @@ class Groups:
     def add(self, origin: Origin, hosts: Iterable[str] = ()) -> None:
         """Put hosts into the group that is made from this; it is there without hosts as well."""
         group = self.name(origin)
-        if group not in RESERVED:
+        if group and group not in RESERVED:
             self.members.setdefault(group, []).extend(hosts)
 
     def name(self, origin: Origin) -> str:
-        """Return what the group is called."""
-        return self._names.get(origin) or self._new(origin)
+        """Return what the group is called; nothing where that would be a cluster's group."""
+        return self._names[origin] if origin in self._names else self._new(origin)
 
     def _new(self, origin: Origin) -> str:
         kind, *rest = origin
@@ -59,9 +59,14 @@ class Groups:
         other = self._origins.setdefault(name, origin)
         if other != origin:
             problem = f"{' '.join(other)} and {' '.join(origin)} would both be the group {name}; rename one of them"
-            if "cluster" in (kind, other[0]):
+            if kind == "cluster":
                 raise InventoryError(problem)
             self._warnings.append(problem)
+            if (
+                other[0] == "cluster"
+            ):  # another host's writer must not get the cluster's variables, nor stop its inventory
+                self._names[origin] = ""
+                return ""
         if name in RESERVED:
             self._warnings.append(f"{kind} {text} makes no group: the name has another meaning")
         return name

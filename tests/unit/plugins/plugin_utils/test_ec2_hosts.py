@@ -104,8 +104,12 @@ def test_role_cannot_take_a_group_that_has_another_meaning(role: str) -> None:
 
 
 def test_role_cannot_take_the_group_of_a_cluster() -> None:
-    with pytest.raises(InventoryError, match="would both be the group cluster_alpha"):
-        whole(instance(tags={"hpcops:roles": "cluster_alpha", "hpcops:cluster": "alpha"}))
+    found = whole(
+        instance("i-1", tags={"hpcops:roles": "cluster_alpha", "hpcops:cluster": "beta"}),
+        instance("i-2", tags={"hpcops:cluster": "alpha"}),
+    )
+    assert found.groups["cluster_alpha"] == ["i-2.internal"]
+    assert "would both be the group cluster_alpha" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
