@@ -97,7 +97,8 @@ class Case(NamedTuple):
 REPOSITORY = {"name": "x", "uris": ["http://example.org"], "suites": ["./"]}
 ARTIFACT = dict.fromkeys(("name", "version", "url", "checksum"), "x")
 ARTIFACT_VARIABLES = {f"os_base_artifact_{name}": value for name, value in ARTIFACT.items()}
-BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64}
+SIGNED = {"slurm_build_signing_key": "x", "slurm_build_public_key": "y"}
+BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64, **SIGNED}
 BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
 GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
@@ -154,6 +155,16 @@ CASES = {
         "os_base_repositories",
         "'y' needs at least one of suites",
         entry="validate_repositories",
+    ),
+    "repository that is trusted without a signature and without TLS": Case(
+        {
+            "os_base_repositories": [
+                REPOSITORY | {"uris": ["https://a", "http://b"], "trusted": True},
+                {**REPOSITORY, "name": "ok"},
+            ]
+        },
+        "os_base_repositories",
+        "'x' has trusted and an address without TLS",
     ),
     "no time source": Case({"os_base_time_sources": []}, "os_base_time_sources"),
     "time source that is only a host": Case(
@@ -485,14 +496,31 @@ CASES = {
         "validate_build",
     ),
     "signing key on EL": Case(
-        BUILD | {"slurm_build_signing_key": "x", "slurm_build_public_key": "x"},
+        BUILD,
         "slurm_build_signing_key",
         "Debian and Ubuntu only",
         "validate_build",
         {"os_family": "RedHat"},
     ),
+    "packages that nobody signs": Case(
+        BUILD | {"slurm_build_signing_key": "", "slurm_build_public_key": ""},
+        "slurm_build_signing_key",
+        "no unsigned packages",
+        "validate_build",
+    ),
+    "nodes of a build host without a key": Case(
+        {
+            "slurm_controllers": ["ctl1"],
+            "slurm_install_method": "build",
+            "slurm_version": "25.05.5",
+            "slurm_build_host": "b1",
+        },
+        "slurm_build_public_key",
+        "no unsigned packages",
+        "validate_install",
+    ),
     "signing key without its public half": Case(
-        BUILD | {"slurm_build_signing_key": "x"},
+        BUILD | {"slurm_build_public_key": ""},
         "slurm_build_public_key",
         "go together",
         "validate_build",
