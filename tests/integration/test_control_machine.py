@@ -87,3 +87,59 @@ def test_a_compromised_node_cannot_write_a_template_for_the_control_machine(
     assert "prints no numbers" in collect()
     assert not written.exists()
     assert not owned.exists()
+
+
+@pytest.mark.parametrize(("folder", "is_read"), [("secrets", True), (".secrets", False)])
+def test_a_key_in_the_inventorys_folder_is_no_host(
+    starter: Starter, tmp_path: Path, folder: str, is_read: bool
+) -> None:
+    inventory = tmp_path / "site"
+    (inventory / folder).mkdir(parents=True)
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"c1": WHOLE}}}))
+    key = "Ab3" * 42 + "Cd"
+    (inventory / folder / "munge.key").write_text(f"{key}\n")
+    playbook = str(ROOT / "playbooks" / "check_inventory.yml")
+    done = starter.start(tmp_path, "ansible-playbook", "-i", str(inventory), playbook)
+    assert (done.returncode != 0) is is_read
+    assert ("a name as long as a key (the first begins with Ab3A)" in done.stderr) is is_read
+    assert key not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("present", "given", "has_file", "replace", "problem"),
+    [
+        ("", False, False, False, ""),
+        ("abc", False, True, False, ""),
+        ("xyz abc", True, False, False, ""),
+        ("abc", False, False, False, "does not exist on this machine, and c1 already has the cluster's key abc"),
+        ("def", False, True, False, "c1 has the key def, and FILE is the key abc"),
+        ("def", True, False, False, "c1 has the key def, and site_key is the key abc"),
+        ("def", True, False, True, ""),
+        ("def", False, False, True, ""),
+    ],
+)
+def test_a_hosts_key_is_replaced_only_on_demand(
+    starter: Starter, tmp_path: Path, present: str, given: bool, has_file: bool, replace: bool, problem: str
+) -> None:
+    file, generated = tmp_path / "file", tmp_path / "generated"
+    if has_file:
+        file.touch()
+    variables = {
+        "os_base_secret_variable": "site_key",
+        "os_base_secret_given": given,
+        "os_base_secret_file": str(file),
+        "os_base_secret_probe": f"printf '{present}'",
+        "__os_base_secret_wanted": f"{{{{ lookup('ansible.builtin.pipe', 'touch {generated}; echo abc') }}}}",
+        "os_base_secret_replace": replace,
+        "os_base_secret_switch": "site_replace",
+        "os_base_secret_rotation": "rotate_site",
+    }
+    role = {"name": "hpcops.cluster.os_base", "tasks_from": "known_secret"}
+    play = {"hosts": "all", "gather_facts": False, "vars": variables, "tasks": [{"ansible.builtin.import_role": role}]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"c1": WHOLE}}}))
+    for arguments in ((), ("--check",)):
+        done = starter.start(tmp_path, "ansible-playbook", "-i", "hosts.yml", "play.yml", *arguments)
+        assert (done.returncode == 0) is (problem == ""), done.stdout
+        assert problem.replace("FILE", str(file)) in " ".join(done.stdout.replace("\\n", " ").split())
+    assert not (generated.exists() and present and not given and not has_file), "the key was generated"

@@ -281,6 +281,7 @@ FIXED = {
     "__munge_step",
     "__os_hardening_keep",
     "__restore_verification",
+    "os_base_secret_probe",
     "__slurm_auth_newer",
     "__slurm_auth_listener",
 }
