@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import container, eventually
+from ansible_collections.hpcops.cluster.tests.support.hosts import DISTRO, container, eventually
 from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ def test_ordinary_user_runs_a_job_from_the_login_node() -> None:
         "su --login alice --command 'cd /tmp && srun --nodes=2 id --user --name'"
     )
     assert output.split() == ["alice", "alice"]
+
+
+@pytest.mark.skipif(DISTRO == "forky", reason="Debian forky's Slurm has no mpi/pmix")
+@pytest.mark.parametrize("role", ["login", "ctl"])
+def test_mpi_programs_start_from_hosts_without_slurmd(role: str) -> None:
+    """mpi/pmix loads its library where srun runs, too."""
+    cluster_host(role).check_output("su --login alice --command 'cd /tmp && srun --mpi=pmix --nodes=2 true'")
 
 
 def test_users_jobs_are_in_accounting_under_their_name() -> None:
