@@ -18,8 +18,8 @@ description:
   - Directories are made first. Then every file's new content is written beside its target and checked by its
     O(files[].validate) command. When one check fails, no file of the set has been replaced or removed.
   - A file is replaced atomically.
-  - A symbolic link is followed only where it belongs to root and stands in a directory that only root can change. Any other link, and
-    a FIFO, socket or device in a file's place, is an error.
+  - A symbolic link in a path is followed only where it belongs to root and stands in a directory that only root can change. Any other
+    link is an error, as is a FIFO, socket or device in a file's place. A link in a file's place is not followed; the file replaces it.
 author:
   - hpcops.cluster contributors (@hpcops)
 options:
@@ -354,15 +354,12 @@ def apply_link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] |
 
 
 def present_file(module: AnsibleModule, path: str, folder: Directory, name: str) -> int | None:
-    """Descriptor of the file that is there, None where there is none, or a link of root's, which gives way to the file."""
+    """Descriptor of the file that is there, None where there is none, or a link, which gives way to the file."""
     status = folder.status(name)
-    if status is None:
+    if status is None or stat.S_ISLNK(status.st_mode):
         return None
     if stat.S_ISDIR(status.st_mode):
         module.fail_json(msg=f"{path}: is a directory, a file was asked for")
-    if stat.S_ISLNK(status.st_mode):
-        folder.target_of(name, status)  # refuses a link of another account
-        return None
     return folder.open_file(name)
 
 

@@ -513,10 +513,18 @@ ENTRY = {"content": "secret", "owner": str(NOBODY), "mode": "0644"}
 
 
 @ROOT_ONLY
-@pytest.mark.parametrize("state", ["file", "directory"])
-def test_link_of_another_account_gives_nothing_away(run: Run, theirs: Path, victim: Path, state: str) -> None:
-    as_nobody(theirs, f"ln -s {victim if state == 'file' else victim.parent} it")
-    answer = run({**ENTRY, "path": theirs / "it", "state": state})
+def test_link_of_another_account_gives_way_to_the_file_and_gives_nothing_away(
+    run: Run, theirs: Path, victim: Path
+) -> None:
+    as_nobody(theirs, f"ln -s {victim} it")
+    assert run({**ENTRY, "path": theirs / "it"})["changed"]
+    assert listing(theirs) == {"it": "0644 secret\n"}
+
+
+@ROOT_ONLY
+def test_link_of_another_account_is_no_directory(run: Run, theirs: Path, victim: Path) -> None:
+    as_nobody(theirs, f"ln -s {victim.parent} it")
+    answer = run({**ENTRY, "path": theirs / "it", "state": "directory"})
     assert answer["msg"].startswith(
         f"{theirs}/it: {theirs}/it is a symbolic link that another account than root can make."
     )
