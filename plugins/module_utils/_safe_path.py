@@ -62,13 +62,16 @@ class Directory:
         # Whether root, or the account that runs this, decides what every name on the way here leads to.
         self.trusted = trusted and _only_we_change(status)
 
+    def close(self) -> None:
+        os.close(self.descriptor)
+
     def __enter__(self) -> Directory:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self.descriptor)
+        self.close()
 
     def status(self, name: str) -> os.stat_result | None:
         """Status of a name, of the link itself where it is one; None where there is nothing."""
@@ -163,10 +166,10 @@ def open_directory(path: str, make: bool = False) -> Directory:
                     os.mkdir(name, dir_fd=directory.descriptor)
                 following = directory.enter(name)
             if following is not None:
-                os.close(directory.descriptor)
+                directory.close()
                 directory = following
     except BaseException:
-        os.close(directory.descriptor)
+        directory.close()
         raise
     return directory
 
