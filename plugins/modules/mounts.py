@@ -14,8 +14,8 @@ version_added: 0.1.0
 description:
   - Writes a systemd mount unit, and where asked an automount unit, for each file system, enables and starts it, and sees that it answers.
   - First it looks at all of them, and touches nothing where one is refused. Refused are a mount point that has content or is a symbolic
-    link, one that is reached by a link which another account than root can make, one on which something else is mounted, one that C(/etc/fstab) has as well, a server that does not answer, and a device
-    that would have to be formatted though it carries a signature.
+    link, one that is reached by a link which another account than root can make, one on which something else is mounted, one that
+    C(/etc/fstab) has as well, a server that does not answer, and a device that would have to be formatted though it carries a signature.
   - A mount that hangs is an error that names it. The module looks at mounts by child processes with a time limit and never waits for one.
   - New options of a file system that is mounted take effect when it is mounted the next time; a warning says so. It is not
     unmounted under its users.

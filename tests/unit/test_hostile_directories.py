@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from jinja2 import Environment, FileSystemLoader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,3 +183,41 @@ def test_metrics_of_the_service_lead_root_nowhere(tmp_path: Path, collected: Pat
     as_nobody(account, "rm metrics.prom; echo '* * * * * root id' >metrics.prom")
     subprocess.run(metrics_hook(account, collected), check=True)
     assert {path.name: path.is_symlink() for path in collected.iterdir()} == {"slurm-elastic.prom": False}
+
+
+# --- The image that verify makes -----------------------------------------------------------------------------------
+
+# Slurm's commands for one host, this one, and enroot: the container shows what the image is made of.
+STAND_INS = {
+    "salloc": """while [ "${1#--}" != "$1" ]; do shift; done; SLURM_JOB_ID=77 exec "$@\"""",
+    "srun": """case $1 in --container-image=*) image=${1#*=}; stat --format='%u %a' "$image" "${image%/*}" >"$SEEN"; cat "$image"
+[ "$(cat "$image")" != root\\'s ] || echo inside; exit;; esac
+exec "$@\"""",
+    # Appends to what is there unless it is told not to, as the real one does.
+    "mksquashfs": """case $* in *-noappend*) : >"$2";; esac; echo "root's" >>"$2\"""",
+}
+
+
+def test_image_that_verify_runs_as_root_is_in_a_directory_of_roots(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in STAND_INS.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    variables = yaml.safe_load((ROOT / "playbooks" / "vars" / "verify.yml").read_text(encoding="utf-8"))
+    command = Environment().from_string(variables["__verify_container_jobs"][0]["command"])
+    planted = Path("/tmp/verify-77.sqsh")  # where former releases made it
+    as_nobody(Path("/tmp"), f"echo theirs >{planted}")
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command.render(__verify_container_nodes=["n1"])],
+            env={"PATH": f"{programs}:{os.environ['PATH']}", "SEEN": str(tmp_path / "seen")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        planted.unlink(missing_ok=True)
+    assert "inside" in done.stdout.splitlines(), done.stdout + done.stderr
+    assert (tmp_path / "seen").read_text(encoding="utf-8").splitlines()[1:] == ["0 700"]
+    assert not list(Path("/tmp").glob("verify.*")), "it is left behind"
