@@ -22,6 +22,8 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 if TYPE_CHECKING:
     from testinfra.host import Host
 
+# What write_attempt returns for a unit in a sandbox.
+CONFINED = "may not gain privileges; touch: cannot touch '/etc/attempt': Read-only file system"
 Value = TypeVar("Value")
 # What the fixture "report" is: tells a figure, of what and in seconds.
 Report = Callable[[str, float], None]
@@ -66,6 +68,14 @@ def container(name: str) -> Host:
 def said(host: Host, command: str) -> str:
     """What a command printed, whether or not it succeeded."""
     return str(host.run(command).stdout).strip()
+
+
+def write_attempt(host: Host, unit: str, path: str = "/etc/attempt") -> str:
+    """What root gets when it writes in the place of a unit's main process, and whether that process may gain privileges."""
+    process = host.check_output(f"systemctl show {unit} --property=MainPID --value")
+    gains = host.check_output(f"sed -n 's/^NoNewPrivs:\\t//p' /proc/{process}/status")
+    written = host.run(f"nsenter --target {process} --mount -- touch {path}")
+    return f"{'may not' if gains == '1' else 'may'} gain privileges; {written.stderr.strip() or 'written'}"
 
 
 def eventually(look: Callable[[], Value], wanted: Callable[[Value], bool] = bool, seconds: float = 30) -> Value:
