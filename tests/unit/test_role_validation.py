@@ -577,6 +577,9 @@ CASES = {
         "prometheus_alertmanager_password",
         "silence alerts",
     ),
+    "Alertmanagers that do not authenticate": Case(
+        {"prometheus_alertmanager_peers": ["mon2:9094"]}, "prometheus_alertmanager_peers", "os_base_ca_directory"
+    ),
     "client certificate without its key": Case(
         {"prometheus_scrape_certificate": "/etc/ssl/prometheus.crt"}, "prometheus_scrape_certificate", "go together"
     ),

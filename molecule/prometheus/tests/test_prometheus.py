@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,12 +209,45 @@ def test_change_of_rules_is_read_without_a_restart(host: Host) -> None:
     assert main_pid(host) == before
 
 
+def peers(host: Host) -> int:
+    """How many Alertmanagers share silences, this one included."""
+    answer = json.loads(host.check_output(f"curl --silent {SILENCES} {ALERTMANAGER}/api/v2/status"))
+    return len(answer["cluster"].get("peers", []))
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [("--cluster.tls-config=/etc/hpcops-alertmanager/peers.yml", 2), ("", 1)],
+    ids=["with a certificate", "without one"],
+)
+def test_only_an_alertmanager_with_a_certificate_becomes_a_peer(host: Host, options: str, wanted: int) -> None:
+    run_playbook(variables={"prometheus_alertmanager_peers": [f"{MON}:9094"]}).succeeded()
+    try:
+        assert "9094" in host.check_output("cat /etc/systemd/system/hpcops-alertmanager.service.d/hpcops-ports.conf")
+        eventually(lambda: peers(host), lambda number: number == 1)
+        host.check_output(
+            "systemd-run --unit=intruder --collect prometheus-alertmanager --storage.path=/tmp/intruder"
+            " --config.file=/etc/hpcops-alertmanager/alertmanager.yml --web.listen-address=127.0.0.1:9199"
+            f" --cluster.listen-address=0.0.0.0:9195 --cluster.peer={MON}:9094 {options}"
+        )
+        eventually(lambda: host.run("curl --silent --fail http://127.0.0.1:9199/-/ready").rc == 0)
+        if wanted == 1:
+            time.sleep(5)  # as long as a peer may take to join
+        eventually(lambda: peers(host), lambda number: number == wanted)
+    finally:
+        host.run("systemctl stop intruder; rm -rf /tmp/intruder")
+        run_playbook().succeeded()
+    assert not host.file("/etc/hpcops-alertmanager/peers.yml").exists
+
+
 def test_targets_come_from_the_service_discovery_api_where_there_is_one() -> None:
     """What it tells is tested in tests/discovery; here, that Prometheus understands how it is asked."""
     variables = {"prometheus_discovery_url": "https://api:8420", "prometheus_discovery_token": "x" * 32}
     run = run_playbook("--check", "--diff", variables=variables).succeeded()
     differences = json.dumps([result.get("diff") for _task, _host, result in run.results])
     assert "https://api:8420/v1/prometheus/targets?name=node_exporter" in differences
+    for job in ("prometheus", "alertmanager"):
+        assert f"targets?name={job}" not in differences, "who registers a service learns the password"
     assert "x" * 32 not in run.text
 
 
