@@ -90,6 +90,7 @@ def job_fixture(host: Host) -> Iterator[str]:
 def test_parameters_of_the_site_are_in_effect(host: Host) -> None:
     running = configuration(host)
     assert running["MessageTimeout"] == "33 sec"
+    assert "block_null_hash" in running["CommunicationParameters"]
     assert set(running["SchedulerParameters"].split(",")) == {"bf_interval=45", "defer"}
 
 
