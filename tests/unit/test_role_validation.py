@@ -102,6 +102,7 @@ BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0
 BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
 GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
+METRICS = {"prometheus_scrape_password": "m" * 20}
 CERTIFICATE: dict[str, Any] = {"os_base_ca_directory": "/ca", "os_base_certificate_directory": "/etc/c"}
 ENROOT: dict[str, Any] = {
     "enroot_artifact_checksum": "a" * 64,
@@ -594,6 +595,22 @@ CASES = {
     ),
     "runbooks in a folder": Case({"prometheus_runbooks_url": "/srv/runbooks"}, "prometheus_runbooks_url", "http"),
     "samples that are kept for a while": Case({"prometheus_retention_time": "90 days"}, "prometheus_retention_time"),
+    "Prometheus with the password of exporters": Case(
+        METRICS | {"prometheus_password": "m" * 20, "prometheus_alertmanager_password": "a" * 20},
+        "prometheus_password",
+        "each exporter's host learns",
+    ),
+    "Alertmanager with the password of Prometheus": Case(
+        METRICS | {"prometheus_password": "p" * 20, "prometheus_alertmanager_password": "p" * 20},
+        "prometheus_alertmanager_password",
+        "silence alerts",
+    ),
+    "Alertmanagers that do not authenticate": Case(
+        {"prometheus_alertmanager_peers": ["mon2:9094"]}, "prometheus_alertmanager_peers", "os_base_ca_directory"
+    ),
+    "client certificate without its key": Case(
+        {"prometheus_scrape_certificate": "/etc/ssl/prometheus.crt"}, "prometheus_scrape_certificate", "go together"
+    ),
     "alerts to nobody that there is": Case(
         {"prometheus_alertmanager_route": {"receiver": "pager"}}, "prometheus_alertmanager_route", '"pager" is none'
     ),

@@ -130,9 +130,9 @@ def test_run_at_vvvv_with_diff_contains_no_secret() -> None:
         r"^StoragePass=(.+)$", cluster_host("db").check_output("cat /etc/slurm/slurmdbd.conf"), re.MULTILINE
     )
     assert password
-    metrics = RUN_DIRECTORY / "metrics"
+    files = {f"password of {name}": RUN_DIRECTORY / name for name in ("metrics", "prometheus", "alertmanager")}
     for name, secret in {
-        **({"password for metrics": metrics.read_text(encoding="utf-8").strip()} if metrics.exists() else {}),
+        **{name: path.read_text(encoding="utf-8").strip() for name, path in files.items() if path.exists()},
         "munge key": raw_key,
         "encoded munge key": key,
         "database password": password.group(1).strip('"'),

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import Report, container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
+    READER,
+    Report,
+    container,
+    eventually,
+    give_reader_certificate,
+    names,
+)
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -136,9 +143,11 @@ def test_other_host_reads_the_stand_in_over_tls_with_the_password(stand_in: Host
     other = container(NODE)
     authority = stand_in.file("/etc/slurm_exporter/ca.crt").content_string
     other.check_output(f"cat >/tmp/ca.crt <<'END'\n{authority}\nEND")
-    url, ca = "https://ctl:9341/metrics", "--cacert /tmp/ca.crt"
+    url, ca = "https://ctl:9341/metrics", f"--cacert /tmp/ca.crt {READER}"
+    give_reader_certificate(NODE)
     password = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
     assert answer(other, url, f"{ca} --user prometheus:{password}")[0] == "200"
+    assert answer(other, url, f"--cacert /tmp/ca.crt --user prometheus:{password}")[0] == "000"
     assert answer(other, url, ca)[0] == "401"
     assert answer(other, url, f"{ca} --user prometheus:wrong")[0] == "401"
     assert answer(other, "http://ctl:9341/metrics", f"--user prometheus:{password}")[0] == "400"

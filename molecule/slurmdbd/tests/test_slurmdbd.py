@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
+    CONFINED,
+    PREFIX,
+    container,
+    eventually,
+    names,
+    write_attempt,
+)
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -46,6 +53,10 @@ def configuration_fixture() -> dict[str, str]:
 
 def test_the_cluster_is_registered(host: Host) -> None:
     assert sacctmgr(host, "--noheader --parsable2 list cluster format=Cluster") == ["molecule"]
+
+
+def test_slurmdbd_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
+    assert write_attempt(host, "slurmdbd") == CONFINED
 
 
 def test_accounts_and_users_can_be_recorded(host: Host) -> None:

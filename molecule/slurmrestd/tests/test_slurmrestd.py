@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import DISTRO, PREFIX, container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
+    CONFINED,
+    DISTRO,
+    PREFIX,
+    container,
+    eventually,
+    names,
+    write_attempt,
+)
 from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
@@ -147,6 +155,10 @@ def test_slurmrestd_can_do_nothing_else_and_listens_on_its_own_host_alone(host: 
     assert host.socket("tcp://127.0.0.1:6820").is_listening
     assert not host.socket("tcp://0.0.0.0:6820").is_listening
     assert container(names("slurmd")[0]).run(f"timeout 3 bash -c '</dev/tcp/{HOSTNAME}/6820'").rc != 0
+
+
+def test_nginx_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
+    assert write_attempt(host, "nginx") == CONFINED
 
 
 def test_socket_answers_local_programs(host: Host, alice: str) -> None:
