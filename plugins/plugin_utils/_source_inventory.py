@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import gc
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,6 +112,15 @@ class SourceInventory(BaseInventoryPlugin):
     def verify_file(self, path: str) -> bool:
         """Take only files whose names end as this plugin's do."""
         return bool(super().verify_file(path)) and path.endswith(self.endings)
+
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        """Let the environment win over the file, as one run needs it. Ansible has it the other way round."""
+        given = {name: value for name, value in (direct or {}).items() if not self._is_in_environment(name)}
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=given)
+
+    def _is_in_environment(self, option: str) -> bool:
+        variables = [str(entry["name"]) for entry in self.option_definitions.get(option, {}).get("env", ())]
+        return any(name.startswith("HPCOPS_") and os.environ.get(name) for name in variables)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Ask the source and fill the inventory. Whatever goes wrong is an error, and is in the status as well."""

@@ -86,10 +86,62 @@ class Site:
         return self.inventory.groups["all"].vars[STATUS][str(self.path)]
 
 
+ENVIRONMENT = {
+    "url": ("HPCOPS_DISCOVERY_URL", "https://e:1", "https://e:1"),
+    "token": ("HPCOPS_DISCOVERY_TOKEN", "e", "e"),
+    "token_file": ("HPCOPS_DISCOVERY_TOKEN_FILE", "/e", "/e"),
+    "ca_file": ("HPCOPS_DISCOVERY_CA_FILE", "/e", "/e"),
+    "timeout": ("HPCOPS_DISCOVERY_TIMEOUT", "7", 7.0),
+    "retries": ("HPCOPS_DISCOVERY_RETRIES", "7", 7),
+    "stale_ok": ("HPCOPS_INVENTORY_STALE_OK", "7d", "7d"),
+    "max_shrink": ("HPCOPS_INVENTORY_MAX_SHRINK", "77", 77),
+    "cache_dir": ("HPCOPS_INVENTORY_CACHE_DIR", "/e", "/e"),
+}
+IN_FILE: dict[str, Any] = {
+    "plugin": "hpcops.cluster.discovery",
+    **dict.fromkeys(("url", "token", "token_file", "ca_file", "cache_dir"), "/f"),
+    **dict.fromkeys(("timeout", "retries", "stale_ok", "max_shrink"), 1),
+}
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     FakeClient.asked = []
     return Site(tmp_path)
+
+
+@pytest.mark.parametrize("option", ENVIRONMENT)
+def test_environment_variable_wins_over_the_file(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable, text, value = ENVIRONMENT[option]
+    monkeypatch.setenv(variable, text)
+    plugin = inventory_loader.get("hpcops.cluster.discovery")
+    plugin.set_options(direct=IN_FILE)
+    assert plugin.get_option(option) == value
+    monkeypatch.setenv(variable, "")
+    plugin.set_options(direct=IN_FILE)
+    assert str(plugin.get_option(option)) in ("/f", "1", "1.0")
+
+
+def test_every_option_with_an_environment_variable_is_in_the_table() -> None:
+    definitions = inventory_loader.get("hpcops.cluster.discovery").option_definitions
+    found = {name: [entry["name"] for entry in each.get("env", ())] for name, each in definitions.items()}
+    ours = {name: each[0] for name, each in found.items() if each and each[0].startswith("HPCOPS_")}
+    assert ours == {option: variable for option, (variable, *_rest) in ENVIRONMENT.items()}
+
+
+def test_option_of_ansible_keeps_its_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_INVENTORY_USE_EXTRA_VARS", "true")
+    plugin = inventory_loader.get("hpcops.cluster.discovery")
+    plugin.set_options(direct={**IN_FILE, "use_extra_vars": False})
+    assert plugin.get_option("use_extra_vars") is False
+
+
+def test_loss_is_accepted_once_as_the_message_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.read(answer("n1", "n2"), max_shrink=20)
+    message = site.refused(answer("n1"), max_shrink=20)
+    variable, _equals, value = message.rpartition(" ")[2].partition("=")
+    monkeypatch.setenv(variable, value)
+    assert list(site.read(answer("n1"), max_shrink=20).hosts) == ["n1"]
 
 
 def test_hosts_groups_and_variables_are_there(site: Site) -> None:
