@@ -127,6 +127,7 @@ def for_module(plan: Plan, before: Files, wanted: Files) -> dict[str, Any]:
     return {
         "data": plan.as_data(),
         "text": plan.text,
+        "unreadable": plan.unreadable,
         "trial": trial_text(wanted),
         "address": ADDRESS,
         "controllers": [name for name in configuration.parameters.get("slurmctldhost", []) if "(" not in name],

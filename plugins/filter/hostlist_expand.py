@@ -23,9 +23,9 @@ positional: _input
 options:
   _input:
     description:
-      - A host list, such as V(c[1-2,08-10],gpu7) or V(rack[0-3]n[1-4]).
-      - A text that Slurm does not read is an error, for example V(c[1-2]-ib), V(c[3-1]) or V(c[1-2).
-      - A range has at most 65536 names, as in Slurm.
+      - A host list, such as V(c[1-2,08-10],gpu7), V(rack[0-3]-node[1-4]) or V(c[1-2]-ib). Names are separated by commas or blanks.
+      - A text that Slurm does not read is an error, for example V(c[3-1]) or V(c[1-2).
+      - An expression has at most 65536 names, which are the most nodes that Slurm supports.
     type: str
     required: true
 seealso:

@@ -9,6 +9,7 @@ first and ignores the others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, SlurmParameterError
@@ -22,9 +23,17 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import
     read,
     words,
 )
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import Schema, Table, schema
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import (
+    Schema,
+    Table,
+    schema,
+    short_release,
+)
 
 _SHOWN = 20
+_HOST_LISTS = frozenset(("nodename", "nodeaddr", "nodehostname", "bcastaddr", "nodes", "downnodes"))
+_SUFFIX = re.compile(r"\][^\[\],\s]+(?=[,\s]|\Z)")
+_READS_SUFFIXES = "23.11"
 
 
 def problems(
@@ -81,6 +90,11 @@ def _misfit(known: Schema, table: Table, name: str, value: str) -> str:
         value_text(parameter, value)
     except BadValueError as problem:
         return f"{parameter.name} {problem}"
+    if name.lower() in _HOST_LISTS and short_release(known.release) < _READS_SUFFIXES and _SUFFIX.search(value):
+        return (
+            f"{parameter.name} is {value!r}, and Slurm {known.release} reads no text after the last bracket; write the names"
+            " one by one"
+        )
     return ""
 
 
@@ -163,7 +177,7 @@ def _listed(names: list[str]) -> str:
 def _moves(after: Configuration, files: Mapping[str, str | None]) -> Iterator[str]:
     try:
         before = read(files)
-    except SlurmParameterError:  # nothing runs with such a file
+    except SlurmParameterError:  # the plan demands that no job runs, and slurmctld refuses another name
         return
     old, new = before.value("ClusterName"), after.value("ClusterName")
     if not old or before.includes:

@@ -131,6 +131,21 @@ def test_failing_account_fails_the_inventory_unless_it_may_be_replaced(site: Sit
     assert (status["stale"], status["error"]) == (True, "account default: denied")
 
 
+def test_environment_allows_a_failing_account_for_one_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.read(on_partial="error")
+    Fake.failing = (AwsError("account default: denied"),)
+    monkeypatch.setenv("HPCOPS_INVENTORY_ON_PARTIAL", "cached")
+    assert list(site.read(on_partial="error").hosts) == ["n-eu-west-1"]
+
+
+def test_environment_asks_although_the_answer_is_fresh(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.read(fresh_for="5m")
+    asked = len(Fake.connected)
+    monkeypatch.setenv("HPCOPS_INVENTORY_FRESH_FOR", "0")
+    site.read(fresh_for="5m")
+    assert len(Fake.connected) > asked
+
+
 @pytest.mark.parametrize("regions", [["eu-west-1"], ["all"]])
 def test_nobody_is_asked_while_answers_are_fresh(site: Site, regions: list[str]) -> None:
     options: dict[str, Any] = {

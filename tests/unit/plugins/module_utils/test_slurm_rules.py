@@ -57,6 +57,17 @@ def test_what_the_parser_would_refuse_is_said_with_its_line(line: str, problem: 
     assert any(problem in message for message in messages), messages
 
 
+@pytest.mark.parametrize("line", ["NodeName=x[1-2]-ib", "NodeName=x[1-2] NodeAddr=a,b[1].example.org"])
+def test_text_after_the_last_bracket_needs_a_release_that_reads_it(line: str) -> None:
+    assert found(BASE + line) == []
+    (message,) = found(BASE + line, release="22.05")
+    assert "Slurm 22.05 reads no text after the last bracket; write the names one by one" in message
+
+
+def test_text_between_two_brackets_is_read_by_every_release() -> None:
+    assert found(BASE + "NodeName=rack[1-2]-node[1-2],x NodeHostname=h[1-5]", release="22.05") == []
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     messages = found(f"{BASE}A=1\nB=2\nNodeName=d1 CPUs=x\nNodeName=d2 CPUs=x\nPartitionName=p Nodes=z")
     assert [message.split(":")[1].strip() for message in messages] == [
