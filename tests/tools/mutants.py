@@ -285,7 +285,10 @@ def copies(folder: Path, count: int) -> list[Path]:
     trees = []
     for number in range(count):
         made = subprocess.run(
-            [str(ROOT / "tests" / "gates" / "copy.sh"), str(folder / str(number))], check=True, capture_output=True, text=True
+            [str(ROOT / "tests" / "gates" / "copy.sh"), str(folder / str(number))],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         trees.append(Path(made.stdout.strip()))
     return trees
