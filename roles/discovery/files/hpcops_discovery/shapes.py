@@ -30,9 +30,15 @@ MAX_REVISION: Final = 2**53
 
 def _address(value: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        found = ipaddress.ip_address(value)
     except ValueError as error:
         raise PydanticCustomError("address", "is no IPv4 or IPv6 address") from error
+    # Python takes any text for a zone, line breaks as well.
+    if "%" in value:
+        raise PydanticCustomError(
+            "address", "has a zone (%), which other hosts cannot use; give the address without it"
+        )
+    return str(found)
 
 
 def _plain_json(value: JsonValue) -> JsonValue:
