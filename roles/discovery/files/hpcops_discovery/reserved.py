@@ -8,10 +8,17 @@ The discovery API has a copy of this file (roles/discovery/files/hpcops_discover
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 # Ansible's own variables, those of the whole site, and the roles' internal ones.
 RESERVED_PREFIXES = ("ansible_", "discovered_interpreter_", "hpcops_", "inventory_", "playbook_", "role_", "__")
-# Where a host answers.
-ADMITTED = frozenset({"ansible_host", "ansible_port", "ansible_user"})
+# How a host is reached, and what the values may be: ssh takes a word that begins with a dash for an option.
+ADMITTED = {
+    "ansible_host": re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:-]{0,252}", re.ASCII),
+    "ansible_port": re.compile(r"[1-9][0-9]{0,4}", re.ASCII),
+    "ansible_user": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII),
+}
 # What Ansible puts beside a host's variables, and the functions of its templates.
 MAGIC = frozenset(
     {"environment", "group_names", "groups", "hostvars", "lookup", "now", "omit", "play_hosts", "q", "query", "vars"}
@@ -104,3 +111,10 @@ def is_reserved(name: str) -> bool:
     if name in ADMITTED:
         return False
     return name.startswith(RESERVED_PREFIXES) or name in MAGIC or name in OF_CLUSTER or name in COMMANDS
+
+
+def is_fit(name: str, value: Any) -> bool:
+    """Tell whether a variable may have this value; only those of ADMITTED are limited."""
+    if name not in ADMITTED:
+        return True
+    return not isinstance(value, bool) and isinstance(value, (str, int)) and bool(ADMITTED[name].fullmatch(str(value)))
