@@ -164,6 +164,74 @@ def test_end_of_a_token_is_a_duration_or_a_date(value: str, seconds: int | None)
     assert abs(expiry(value) - (time.time() + seconds if seconds else 4073500800)) < 60
 
 
+# --- Variables that decide what runs -----------------------------------------------------------------------------------
+
+RESERVED = {
+    "ansible_ssh_common_args": "-o ProxyCommand='sh -c \"id > /root/PWNED\"'",
+    "hpcops_discovery_url": "https://attacker.example.org",
+    "slurmctld_extra_files": {"prolog.sh": "id"},
+    "enroot_hooks": [{"name": "99-evil", "content": "id"}],
+    "slurm_elastic_boot_commands": ["id"],
+    "slurm_cluster_name": "beta",
+    "slurmctld_parameters": {"Prolog": "/tmp/evil"},
+    "inventory_dir": "/tmp",
+}
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_writer_does_not_set_what_ansible_runs(site: Client, name: str) -> None:
+    """By none of the ways that write a host; and neither change nor remove what an administrator has set."""
+    variables: dict[str, Any] = {"variables": {name: RESERVED[name]}}
+
+    def refused(pointer: str, method: str, path: str, body: Any) -> None:
+        problem = site.of(ALPHA).refused(422, method, path, json=body)
+        assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [(pointer, "reserved")]
+        assert name in problem["detail"]
+
+    def attack() -> None:
+        refused(f"/variables/{name}", "PATCH", "/v1/hosts/a1", variables)
+        refused(f"/variables/{name}", "PUT", "/v1/hosts/a1", host("a1", **variables))
+        refused(f"/hosts/0/variables/{name}", "POST", "/v1/hosts", {"hosts": [host("n9", **variables)]})
+        refused(f"/hosts/0/variables/{name}", "PATCH", "/v1/hosts", {"hosts": [{"name": "a1", **variables}]})
+
+    attack()
+    site.of(WRITER).refused(422, "PATCH", "/v1/hosts/a1", json=variables)
+    site.ok("PATCH", "/v1/hosts/a1", json={"variables": {name: "the operator's", "other": 1}})
+    attack()
+    refused(f"/variables/{name}", "PATCH", "/v1/hosts/a1", {"variables": {name: None}})
+    refused(f"/variables/{name}", "PUT", "/v1/hosts/a1", host("a1"))
+    site.of(ALPHA).ok("PATCH", "/v1/hosts/a1", json={"rack": "r9", "variables": {"other": 2}})
+    assert site.ok("GET", "/v1/hosts/a1")["variables"] == {name: "the operator's", "other": 2}
+
+
+def test_administrator_of_one_cluster_does_not_set_what_ansible_runs(site: Client, database: Database) -> None:
+    token = new_token()
+    put_token(database, "alphas", token, "admin", ["alpha"], None)
+    body = {"variables": {"ansible_ssh_common_args": "-o ProxyCommand=id"}}
+    for path in ("/v1/clusters/alpha", "/v1/hosts/a1"):
+        method = "PUT" if "clusters" in path else "PATCH"
+        problem = site.of(token).refused(422, method, path, json=body)
+        assert problem["errors"][0]["pointer"] == "/variables/ansible_ssh_common_args"
+        site.ok(method, path, json=body)
+    site.of(token).ok("PUT", "/v1/clusters/alpha", json={**body, "slurm": {"SlurmctldTimeout": 60}})
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("ansible_host", "10.0.0.9", "-oProxyCommand=id"),
+        ("ansible_port", 2222, "22 -oProxyCommand=id"),
+        ("ansible_user", "deploy", "{{ lookup('pipe', 'id') }}"),
+    ],
+)
+def test_writer_says_how_a_host_is_reached_and_no_more(site: Client, name: str, good: Any, bad: Any) -> None:
+    alpha = site.of(ALPHA)
+    alpha.ok("PATCH", "/v1/hosts/a1", json={"variables": {name: good}})
+    assert site.ok("GET", "/v1/inventory")["hosts"]["a1"]["vars"][name] == good
+    problem = alpha.refused(422, "PATCH", "/v1/hosts/a1", json={"variables": {name: bad}})
+    assert name in problem["detail"]
+
+
 # --- The command -------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -37,6 +38,8 @@ INCLUDES: dict[Scope, frozenset[Scope]] = {
 }
 # Digits of a digest by which a token is found, before all of it is compared.
 HALF = 32
+# How much of a request that was denied is kept.
+DENIED_TEXT = 200
 log = logging.getLogger(__name__)
 bearer = HTTPBearer(auto_error=False, description="A token made by hpcops-discovery token.")
 
@@ -53,6 +56,10 @@ class Denied(Exception):  # noqa: N818  # an answer, as Problem is
         self.principal = principal
         self.reason = reason
         self.cluster = cluster
+
+    @classmethod
+    def of_scope(cls, principal: Principal, needed: Scope) -> Denied:
+        return cls(principal, f"token '{principal.name}' has the scope {principal.scope}; this needs {needed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +175,23 @@ class FailureLimit:
         self._limit = per_minute
         self._clock = clock
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def reached_by(self, address: str) -> bool:
+        times = self._failures.get(address)
+        return times is not None and len(times) == self._limit and self._clock() - times[0] < 60
 
     def exceeded_by(self, address: str) -> bool:
         """Count one more failure."""
-        times = self._failures.setdefault(address, deque(maxlen=self._limit))
-        self._failures.move_to_end(address)
-        if len(self._failures) > self.ADDRESSES:
-            self._failures.popitem(last=False)
-        present = self._clock()
-        exceeded = len(times) == self._limit and present - times[0] < 60
-        if not exceeded:
-            times.append(present)
-        return exceeded
+        with self._lock:
+            exceeded = self.reached_by(address)
+            times = self._failures.setdefault(address, deque(maxlen=self._limit))
+            self._failures.move_to_end(address)
+            if len(self._failures) > self.ADDRESSES:
+                self._failures.popitem(last=False)
+            if not exceeded:
+                times.append(self._clock())
+            return exceeded
 
 
 class Principals:
@@ -210,16 +222,21 @@ class Access:
         self._limit = FailureLimit(failures_per_minute)
         self._known: Principals | None = None
 
-    def identify(self, token: str | None) -> tuple[State, Principal | None]:
+    def identify(self, token: str | None, address: str, challenge: str = "Bearer") -> tuple[State, Principal]:
         """The state of the data, and who has this token; both of the same moment."""
+        # An address that has failed too often costs no query, unless its token was good when the database was last asked.
+        if token is None or (self._limit.reached_by(address) and self.recall(token) is None):
+            raise self._unauthenticated(address, challenge)
         state = self._database.state()
-        if token is None:
-            return state, None
-        if self._known is None or self._known.version != state.access_version:
+        known = self._known
+        if known is None or known.version != state.access_version:
             with self._database.read() as connection:
                 rows = connection.execute(select(tokens).where(tokens.c.revoked.is_(False))).all()
-            self._known = Principals(state, rows)
-        return state, self._known.holder(token)
+            known = self._known = Principals(state, rows)
+        principal = known.holder(token)
+        if principal is None:
+            raise self._unauthenticated(address, challenge)
+        return state, principal
 
     def recall(self, token: str) -> Recalled | None:
         """Who had this token when the database was last asked; to be believed only while the version is the same."""
@@ -227,7 +244,7 @@ class Access:
         principal = known.holder(token) if known is not None else None
         return Recalled(principal, known.version) if known is not None and principal is not None else None
 
-    def unauthenticated(self, address: str, challenge: str = "Bearer") -> Problem:
+    def _unauthenticated(self, address: str, challenge: str) -> Problem:
         if self._limit.exceeded_by(address):
             return _too_many()
         log.warning("authentication failed", extra={"client": address})
@@ -236,6 +253,7 @@ class Access:
 
     def denied(self, address: str, what: str, denied: Denied) -> Problem:
         """A 403, which the event log keeps."""
+        what = what[:DENIED_TEXT]
         if self._limit.exceeded_by(address):
             return _too_many()
         actor = denied.principal.name
@@ -259,6 +277,11 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else "local"
 
 
+def bearer_of(request: Request) -> str | None:
+    scheme, _blank, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
+
+
 def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
     """A dependency: the caller, whose token must have the scope."""
 
@@ -266,12 +289,11 @@ def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
     ) -> Caller:
         access: Access = request.app.state.site.access
-        state, principal = await run_in_threadpool(access.identify, credentials.credentials if credentials else None)
-        if principal is None:
-            raise access.unauthenticated(client_of(request))
+        token = credentials.credentials if credentials else None
+        state, principal = await run_in_threadpool(access.identify, token, client_of(request))
         request.state.principal = principal.name
         if not principal.may(scope):
-            raise Denied(principal, f"token '{principal.name}' has the scope {principal.scope}; this needs {scope}")
+            raise Denied.of_scope(principal, scope)
         return Caller(principal, state)
 
     return caller

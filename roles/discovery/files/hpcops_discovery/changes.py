@@ -19,6 +19,7 @@ from .clock import at, now
 from .database import Database, Write, execute_many, in_batches
 from .problems import Problem, field_error, invalid, pointer
 from .queries import SERVICE_ROWS
+from .reserved import is_reserved
 from .shapes import (
     TRANSITIONS,
     Action,
@@ -340,6 +341,8 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
                 job.faults.add(index, item.name, ["instance_id"], "duplicate", detail)
         state = item.state or (row.state if row is not None else "planned")
         host = item if item.state else item.model_copy(update={"state": state})
+        spec = documents.spec_of(host)
+        _check_variables(job, index, item.name, row, spec)
         columns = {
             name: getattr(host, name) for name in ("cluster", "state", "rack", "switch", "provider", "instance_id")
         }
@@ -347,7 +350,7 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
             index,
             (item.name,),
             row,
-            documents.spec_of(host),
+            spec,
             {**columns, "address": item.addresses.get("main")},
             "retired" if state == "retired" else "updated",
         )
@@ -371,6 +374,18 @@ def _check_host(faults: Faults, index: int, item: HostWrite, row: Any, known: se
         allowed = ", ".join(sorted(TRANSITIONS[row.state]))
         detail = f"a host that is {row.state} can become {allowed}; not {item.state}"
         faults.add(index, item.name, ["state"], "transition", detail)
+
+
+def _check_variables(job: Job, index: int, key: str, row: Any, spec: str) -> None:
+    """Refuse changes of variables that decide what runs. Those that stay as they are may have been an administrator's."""
+    if (job.principal.may("admin") and job.principal.clusters is None) or (row is not None and row.spec == spec):
+        return
+    before = json.loads(row.spec)["variables"] if row is not None else {}
+    after = json.loads(spec)["variables"]
+    for name in sorted(before.keys() | after.keys()):
+        if is_reserved(name) and before.get(name, ...) != after.get(name, ...):
+            detail = "decides what Ansible runs; a token with the scope admin for all clusters can change it"
+            job.faults.add(index, key, ["variables", name], "reserved", f"'{name}' {detail}")
 
 
 def _check_instances(job: Job, instances: Mapping[tuple[str, str | None], tuple[str, int]]) -> None:
@@ -463,7 +478,9 @@ def write_cluster(
     with _job(database, principal, None, options) as job:
         row = job.connection.execute(select(clusters).where(clusters.c.name == name)).first()
         job.expects(0, name, item.revision, row, documents.cluster)
-        return job.finish([Draft(0, (name,), row, documents.spec_of(item), {})], clusters, "cluster", 1)
+        spec = documents.spec_of(item)
+        _check_variables(job, 0, name, row, spec)
+        return job.finish([Draft(0, (name,), row, spec, {})], clusters, "cluster", 1)
 
 
 def remove_cluster(database: Database, principal: Principal, name: str, *, options: Options) -> Outcome:

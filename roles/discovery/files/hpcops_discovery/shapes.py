@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from .reserved import is_fit
+
 _Value = TypeVar("_Value")
 
 MAX_ITEMS: Final = 100_000
@@ -30,9 +32,15 @@ MAX_REVISION: Final = 2**53
 
 def _address(value: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        found = ipaddress.ip_address(value)
     except ValueError as error:
         raise PydanticCustomError("address", "is no IPv4 or IPv6 address") from error
+    # Python takes any text for a zone, line breaks as well.
+    if "%" in value:
+        raise PydanticCustomError(
+            "address", "has a zone (%), which other hosts cannot use; give the address without it"
+        )
+    return str(found)
 
 
 def _plain_json(value: JsonValue) -> JsonValue:
@@ -55,6 +63,13 @@ def _plain_json(value: JsonValue) -> JsonValue:
         elif isinstance(item, list):
             stack.extend((inner, depth + 1) for inner in item)
     return value
+
+
+def _fit(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    for name, value in values.items():
+        if not is_fit(name, value):
+            raise PydanticCustomError("unfit", "'{name}' has a value that it cannot have", {"name": name})
+    return values
 
 
 def _whole_text(text: str) -> None:
@@ -90,7 +105,9 @@ Names = Annotated[list[Name], Field(max_length=1000), AfterValidator(_distinct)]
 Words = Annotated[list[Word], Field(max_length=1000), AfterValidator(_distinct)]
 Labels = Annotated[dict[LabelKey, Text], Field(max_length=100), AfterValidator(_sorted_keys)]
 Json = Annotated[JsonValue, AfterValidator(_plain_json)]
-Variables = Annotated[dict[VariableName, Json], Field(max_length=1000), AfterValidator(_sorted_keys)]
+Variables = Annotated[
+    dict[VariableName, Json], Field(max_length=1000), AfterValidator(_fit), AfterValidator(_sorted_keys)
+]
 Parameters = Annotated[dict[Word, Json], Field(max_length=1000), AfterValidator(_sorted_keys)]
 
 HostState = Literal["planned", "ready", "active", "maintenance", "retired"]

@@ -39,7 +39,8 @@ class Site:
         return cls(
             settings,
             database,
-            Access(database, settings.failures_per_minute),
+            # Each process counts for itself: together they allow no more.
+            Access(database, max(1, settings.failures_per_minute // settings.workers)),
             InventoryExport(database),
             Feed(database),
             Heartbeats(database),
