@@ -134,7 +134,7 @@ def test_a_hosts_key_is_replaced_only_on_demand(
         "os_base_secret_switch": "site_replace",
         "os_base_secret_rotation": "rotate_site",
     }
-    role = {"name": "hpcops.cluster.os_base", "tasks_from": "known_secret"}
+    role = {"name": "hpcops.cluster.os_base", "tasks_from": "validate_secret"}
     play = {"hosts": "all", "gather_facts": False, "vars": variables, "tasks": [{"ansible.builtin.import_role": role}]}
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"c1": WHOLE}}}))

@@ -103,6 +103,16 @@ BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
 GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
 METRICS = {"prometheus_scrape_password": "m" * 20}
+SECRET: dict[str, Any] = {
+    "os_base_secret_variable": "os_base_secret",
+    "os_base_secret_given": True,
+    "os_base_secret_file": "/no/file",
+    "os_base_secret_probe": "echo abc",
+    "os_base_secret_replace": False,
+    "os_base_secret_switch": "site_replace",
+    "os_base_secret_rotation": "rotate_site",
+    "__os_base_secret_wanted": "def",
+}
 CERTIFICATE: dict[str, Any] = {"os_base_ca_directory": "/ca", "os_base_certificate_directory": "/etc/c"}
 ENROOT: dict[str, Any] = {
     "enroot_artifact_checksum": "a" * 64,
@@ -166,6 +176,13 @@ CASES = {
         },
         "os_base_repositories",
         "'x' has trusted and an address without TLS",
+    ),
+    "another secret than the host has": Case(SECRET, "os_base_secret", "has the key abc", "validate_secret"),
+    "secret that the control machine lacks": Case(
+        SECRET | {"os_base_secret_given": False},
+        "os_base_secret_file",
+        "already has the cluster's key abc",
+        "validate_secret",
     ),
     "no time source": Case({"os_base_time_sources": []}, "os_base_time_sources"),
     "time source that is only a host": Case(
