@@ -157,6 +157,9 @@ def test_stand_in_runs_as_an_account_without_rights_that_may_ask_slurmctld(stand
     pid = stand_in.check_output("systemctl show --property=MainPID --value slurm_exporter")
     assert stand_in.check_output(f"stat --format=%U /proc/{pid}") == "slurm_exporter"
     assert re.search(r"^CapEff:\s0+$", stand_in.check_output(f"cat /proc/{pid}/status"), re.MULTILINE)
+    # The real program goes on after SIGTERM, and systemd would wait.
+    shown = "systemctl show --property=KillSignal --property=Result slurm_exporter"
+    assert stand_in.check_output(shown).split() == ["Result=success", "KillSignal=9"]
     assert '"--command.timeout=5s"' in stand_in.file(UNIT).content_string
     # What the real program does, with the same account and the limits of the unit.
     limits = stand_in.check_output(
