@@ -33,6 +33,7 @@ PACKAGED = {
     "mariadb": "User=mysql",
     "munge": "User=munge",
     "nginx": "",
+    "sackd": "User=slurm",
     "slurmctld": "",
     "slurmd": "",
     "slurmdbd": "",

@@ -7,7 +7,7 @@ import time
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import CONFINED, PREFIX, names, write_attempt
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 LOGIN = names("login")[0]
@@ -66,6 +66,10 @@ def test_an_ordinary_user_cannot_stop_another_users_job(host: Host) -> None:
         assert "Access/permission denied" in answer.stderr
     finally:
         host.check_output(f"su - -c 'scancel {number}'")
+
+
+def test_sackd_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
+    assert write_attempt(host, "sackd") == CONFINED
 
 
 def test_stopped_sackd_runs_again_and_a_former_way_to_the_controllers_is_gone(host: Host) -> None:
