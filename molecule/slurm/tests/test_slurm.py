@@ -7,7 +7,7 @@ import time
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import CONFINED, PREFIX, names, write_attempt
+from ansible_collections.hpcops.cluster.tests.support.hosts import CONFINED, DISTRO, PREFIX, names, write_attempt
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 LOGIN = names("login")[0]
@@ -51,6 +51,13 @@ def test_a_session_that_is_no_login_knows_the_controller_as_well(host: Host) -> 
 def test_stale_configuration_gave_way_to_the_controllers(host: Host) -> None:
     assert not host.file("/etc/slurm/slurm.conf").exists
     assert "molecule" in as_user(host, "scontrol show config | grep ^ClusterName")
+
+
+@pytest.mark.skipif(DISTRO == "bookworm", reason="Slurm 22.05 has no sackd")
+def test_firewall_learns_the_port_on_which_the_controller_reaches_sackd(host: Host) -> None:
+    listening = host.check_output("ss -Hltnp | grep '\"sackd\"'").split()[3].rpartition(":")[2]
+    unit = host.file("/etc/systemd/system/sackd.service.d/hpcops.conf").content_string
+    assert f"[X-hpcops.cluster]\nPorts={listening}\n" in unit
 
 
 def test_an_ordinary_user_cannot_read_the_munge_key(host: Host) -> None:
