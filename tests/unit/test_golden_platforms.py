@@ -185,3 +185,43 @@ def test_nodes_find_what_a_build_host_serves() -> None:
     }
     assert not [name for name, repository in repositories.items() if "trusted" in repository]
     assert Platform("el-9").value("__slurm_repository", **extra, slurm_build_public_key="KEY")["key"] == "KEY"
+
+
+def test_each_hub_decodes_each_hosts_credential_in_a_rotation() -> None:
+    """What a host returned is the standard input of a check, and no part of its command."""
+    names = ["ctl", "c1", "c2"]
+    results = {
+        name: {"results": [{"name": "munged runs", "passed": True, "detail": f"MUNGE:{name}; id"}]} for name in names
+    }
+    results["c2"]["results"][0]["passed"] = False
+    party = {
+        "__munge_party": names,
+        "munge_rotation_hubs": ["ctl"],
+        "__munge_socket": "--socket=/s",
+        "hostvars": {name: {"__munge_encoded": results[name]} for name in names},
+    }
+
+    def decoded(host: str) -> list[tuple[str, str, str]]:
+        checks = Platform("ubuntu-24.04").value("__munge_decoding", **party, inventory_hostname=host)
+        return [(check["name"], check["stdin"], check["command"]) for check in checks]
+
+    command = "unmunge --keys=STATUS --socket=/s"
+    assert decoded("ctl") == [
+        ("a credential of ctl decodes", "MUNGE:ctl; id", command),
+        ("a credential of c1 decodes", "MUNGE:c1; id", command),
+    ]
+    assert decoded("c1") == [("a credential of ctl decodes", "MUNGE:ctl; id", command)]
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "port"),
+    [
+        ("http://169.254.169.254", ["169.254.169.254", "fd00:ec2::254"], ""),
+        ("http://172.17.0.1:5141", ["172.17.0.1"], " tcp dport 5141"),
+        ("http://[fd00::1]:80", ["fd00::1"], " tcp dport 80"),
+    ],
+)
+def test_metadata_service_is_closed_at_its_addresses(url: str, addresses: list[str], port: str) -> None:
+    platform = Platform("ubuntu-24.04")
+    assert platform.value("__slurm_elastic_metadata_addresses", slurm_elastic_metadata_url=url) == addresses
+    assert platform.value("__slurm_elastic_metadata_port", slurm_elastic_metadata_url=url) == port
