@@ -55,6 +55,14 @@ def test_the_cluster_is_registered(host: Host) -> None:
     assert sacctmgr(host, "--noheader --parsable2 list cluster format=Cluster") == ["molecule"]
 
 
+def test_inventory_with_full_names_has_accounting(host: Host) -> None:
+    host.check_output("echo '127.0.0.1 db.example.org' >>/etc/hosts")
+    run_playbook(*ONLY_SLURMDBD, variables={"slurmdbd_hosts": ["db.example.org"]}).succeeded()
+    assert answers(host)
+    assert "DbdHost=db\n" in host.check_output("cat /etc/slurm/slurmdbd.conf")
+    run_playbook(*ONLY_SLURMDBD).succeeded()
+
+
 def test_slurmdbd_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
     assert write_attempt(host, "slurmdbd") == CONFINED
 
