@@ -484,6 +484,13 @@ CASES = {
         "slurm_repository",
         "takes the packages from there",
     ),
+    "release that the distribution does not package": Case(
+        {"slurm_version": "99.11"},
+        "slurm_version",
+        "packages Slurm 24.11",
+        "validate_install",
+        {"distribution_release": "trixie"},
+    ),
     "authentication that the release does not have": Case(
         {"slurm_controllers": ["ctl1"], "slurm_auth": "slurm"},
         "slurm_auth",

@@ -190,12 +190,24 @@ def test_key_that_signs_is_readable_by_slurm_alone(host: Host) -> None:
         assert REST == CONTROLLER or not host.file(key.path).exists
 
 
+def test_a_user_cannot_make_a_token_that_never_ends() -> None:
+    controller = container(CONTROLLER)
+    for lifespan, is_given in (("3600", True), ("infinite", False), ("40000000", False)):
+        done = controller.run(f"su --login alice --command 'scontrol token lifespan={lifespan}'")
+        assert ("SLURM_JWT=" in done.stdout) is is_given, (lifespan, done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
         ({"token_file": "/dev/null"}, 'token_user: ""'),
         ({"token_user": "alice"}, "token_file is not given"),
         ({"token_user": "alice", "token_file": "/dev/null", "token_lifespan": "long"}, 'token_lifespan: "long"'),
+        (
+            {"token_user": "alice", "token_file": "/no/such/token"},
+            "token_file: /no/such is no directory on this machine",
+        ),
+        ({"token_user": "nosuch", "token_file": "/dev/null"}, "has no account nosuch"),
     ],
 )
 def test_wrong_request_for_a_token_is_named(variables: dict[str, str], says: str) -> None:
