@@ -100,7 +100,7 @@ ARTIFACT_VARIABLES = {f"os_base_artifact_{name}": value for name, value in ARTIF
 BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64}
 BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
-GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
+GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0", **TLS}
 CERTIFICATE: dict[str, Any] = {"os_base_ca_directory": "/ca", "os_base_certificate_directory": "/etc/c"}
 ENROOT: dict[str, Any] = {
     "enroot_artifact_checksum": "a" * 64,
@@ -192,6 +192,9 @@ CASES = {
     ),
     "backups that are kept for less than a day": Case(
         BACKUP | {"os_base_backup_keep_days": -1}, "os_base_backup_keep_days", "0 days is no limit", "validate_backup"
+    ),
+    "short key of backups": Case(
+        BACKUP | {"os_base_backup_key": "x" * 31}, "os_base_backup_key", "has 31 characters", "validate_backup"
     ),
     "copies into no bucket": Case(
         BACKUP | {"os_base_backup_s3": {"prefix": "x"}}, "os_base_backup_s3", "name of a bucket", "validate_backup"
@@ -403,6 +406,12 @@ CASES = {
     ),
     "cluster of two databases": Case(
         GALERA | {"mariadb_galera_nodes": ["ctl1", "db2"]}, "mariadb_galera_nodes", "are too few"
+    ),
+    "cluster of databases without certificates": Case(
+        GALERA | dict.fromkeys(TLS, ""), "mariadb_galera_nodes", "may join the cluster and copy all data"
+    ),
+    "database that others reach without encryption": Case(
+        {"mariadb_bind_address": "10.0.0.1"}, "mariadb_bind_address", "would cross the network unencrypted"
     ),
     "database that is not in its cluster": Case(GALERA | {"mariadb_galera_node": "db7"}, "mariadb_galera_node", "db7"),
     "database of a cluster that answers on its own host alone": Case(
