@@ -430,7 +430,7 @@ CASES = {
         "open",
     ),
     "database user without a name": Case(
-        {"mariadb_users": [{"password": "x", "privileges": "*.*:ALL"}]},
+        {"mariadb_users": [{"password": "x" * 20, "privileges": "*.*:ALL"}]},
         "mariadb_users",
     ),
     "backup of a database that no drill could name": Case(
@@ -506,14 +506,21 @@ CASES = {
         "go together",
         "validate_build",
     ),
-    "slurmdbd without a password": Case({"slurmdbd_storage_password": ""}, "slurmdbd_storage_password", "is empty"),
+    "slurmdbd with a password that can be guessed": Case(
+        {"slurmdbd_storage_password": "x" * 19}, "slurmdbd_storage_password", "less than 20 characters"
+    ),
+    "database with a password that can be guessed": Case(
+        {"mariadb_users": [{"name": "weak", "host": "%", "password": "x" * 19}]},
+        "mariadb_users",
+        "Shorter ones have weak.",
+    ),
     "password that slurmdbd would cut off": Case(
-        {"slurmdbd_storage_password": "a#b"},
+        {"slurmdbd_storage_password": "a#b" * 7},
         "slurmdbd_storage_password",
         'contains a "#"',
     ),
     "three hosts of slurmdbd": Case(
-        {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b", "c"]},
+        {"slurmdbd_storage_password": "x" * 20, "slurmdbd_hosts": ["a", "b", "c"]},
         "slurmdbd_hosts",
         "at most one backup; found 3",
     ),
@@ -604,9 +611,9 @@ SOUND: dict[str, dict[str, Any]] = {
     },
     "munge": {"munge_key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="},
     "mariadb": TLS
-    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x"}]},
+    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x" * 20}]},
     "slurm": {"slurm_controllers": ["ctl1"]},
-    "slurmdbd": {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b"]},
+    "slurmdbd": {"slurmdbd_storage_password": "x" * 20, "slurmdbd_hosts": ["a", "b"]},
     "slurmctld": CONTROLLER,
     "slurmd": {"slurm_controllers": ["ctl1"]},
     "slurm_elastic": ELASTIC | {"slurm_elastic_key": "ssm:/a/munge.key", "slurm_elastic_endpoint_url": "http://a:1"},
