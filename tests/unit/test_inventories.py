@@ -85,7 +85,7 @@ def test_the_readmes_inventory_makes_a_cluster(tmp_path: pathlib.Path) -> None:
     )
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(example)
-    files = controller_files(inventory, tmp_path, "slurmdbd_storage_password=x")
+    files = controller_files(inventory, tmp_path, f"slurmdbd_storage_password={'x' * 20}")
     assert "NodeName=n[01-16] CPUs=64 RealMemory=250000" in files["slurm.conf"]
     assert "SlurmctldHost=ctl1" in files["slurm.conf"]
     assert "AccountingStorageHost=db1" in files["slurm.conf"]

@@ -101,7 +101,7 @@ SIGNED = {"slurm_build_signing_key": "x", "slurm_build_public_key": "y"}
 BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64, **SIGNED}
 BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
-GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
+GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0", **TLS}
 METRICS = {"prometheus_scrape_password": "m" * 20}
 SECRET: dict[str, Any] = {
     "os_base_secret_variable": "os_base_secret",
@@ -221,6 +221,9 @@ CASES = {
     ),
     "backups that are kept for less than a day": Case(
         BACKUP | {"os_base_backup_keep_days": -1}, "os_base_backup_keep_days", "0 days is no limit", "validate_backup"
+    ),
+    "short key of backups": Case(
+        BACKUP | {"os_base_backup_key": "x" * 31}, "os_base_backup_key", "has 31 characters", "validate_backup"
     ),
     "copies into no bucket": Case(
         BACKUP | {"os_base_backup_s3": {"prefix": "x"}}, "os_base_backup_s3", "name of a bucket", "validate_backup"
@@ -433,6 +436,12 @@ CASES = {
     "cluster of two databases": Case(
         GALERA | {"mariadb_galera_nodes": ["ctl1", "db2"]}, "mariadb_galera_nodes", "are too few"
     ),
+    "cluster of databases without certificates": Case(
+        GALERA | dict.fromkeys(TLS, ""), "mariadb_galera_nodes", "may join the cluster and copy all data"
+    ),
+    "database that others reach without encryption": Case(
+        {"mariadb_bind_address": "10.0.0.1"}, "mariadb_bind_address", "would cross the network unencrypted"
+    ),
     "database that is not in its cluster": Case(GALERA | {"mariadb_galera_node": "db7"}, "mariadb_galera_node", "db7"),
     "database of a cluster that answers on its own host alone": Case(
         GALERA | {"mariadb_bind_address": "127.0.0.1"}, "mariadb_bind_address", "127.0.0.1"
@@ -450,7 +459,7 @@ CASES = {
         "open",
     ),
     "database user without a name": Case(
-        {"mariadb_users": [{"password": "x", "privileges": "*.*:ALL"}]},
+        {"mariadb_users": [{"password": "x" * 20, "privileges": "*.*:ALL"}]},
         "mariadb_users",
     ),
     "backup of a database that no drill could name": Case(
@@ -550,14 +559,21 @@ CASES = {
         "go together",
         "validate_build",
     ),
-    "slurmdbd without a password": Case({"slurmdbd_storage_password": ""}, "slurmdbd_storage_password", "is empty"),
+    "slurmdbd with a password that can be guessed": Case(
+        {"slurmdbd_storage_password": "x" * 19}, "slurmdbd_storage_password", "less than 20 characters"
+    ),
+    "database with a password that can be guessed": Case(
+        {"mariadb_users": [{"name": "weak", "host": "%", "password": "x" * 19}]},
+        "mariadb_users",
+        "Shorter ones have weak.",
+    ),
     "password that slurmdbd would cut off": Case(
-        {"slurmdbd_storage_password": "a#b"},
+        {"slurmdbd_storage_password": "a#b" * 7},
         "slurmdbd_storage_password",
         'contains a "#"',
     ),
     "three hosts of slurmdbd": Case(
-        {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b", "c"]},
+        {"slurmdbd_storage_password": "x" * 20, "slurmdbd_hosts": ["a", "b", "c"]},
         "slurmdbd_hosts",
         "at most one backup; found 3",
     ),
@@ -664,9 +680,9 @@ SOUND: dict[str, dict[str, Any]] = {
     },
     "munge": {"munge_key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="},
     "mariadb": TLS
-    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x"}]},
+    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x" * 20}]},
     "slurm": {"slurm_controllers": ["ctl1"]},
-    "slurmdbd": {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b"]},
+    "slurmdbd": {"slurmdbd_storage_password": "x" * 20, "slurmdbd_hosts": ["a", "b"]},
     "slurmctld": CONTROLLER,
     "slurmd": {"slurm_controllers": ["ctl1"]},
     "slurm_elastic": ELASTIC | {"slurm_elastic_key": "ssm:/a/munge.key", "slurm_elastic_endpoint_url": "http://a:1"},
