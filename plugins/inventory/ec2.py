@@ -66,11 +66,11 @@ options:
     choices: [error, next]
     default: error
   addresses:
-    description: What C(ansible_host) is, best first. An instance that has none of them gets no C(ansible_host).
+    description: What C(ansible_host) is, best first. An instance that has none of them gets no C(ansible_host), with a warning.
     type: list
     elements: str
-    choices: [private-ip-address, ip-address, private-dns-name, dns-name]
-    default: [private-ip-address, ip-address]
+    choices: [private-ip-address, ip-address, private-dns-name, dns-name, ipv6-address]
+    default: [private-ip-address, ip-address, ipv6-address]
   variables:
     description:
       - V(lean) for the variables above.

@@ -233,6 +233,8 @@ class SourceInventory(BaseInventoryPlugin):
             if rules.strict:
                 raise InventoryError(warning)
             self.display.warning(f"{self.NAME}: {warning}")
+        for note in snapshot.notes:
+            self.display.warning(f"{self.NAME}: {note}")
         # All that can fail comes first: Ansible keeps what was added before a failure.
         constructed = self._construct(snapshot, rules) if rules else {}
         parents = {

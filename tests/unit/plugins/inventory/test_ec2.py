@@ -17,6 +17,7 @@ from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
+from ansible.utils.display import Display
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import AwsError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED
@@ -47,19 +48,33 @@ class Fake:
         yield {"Reservations": [{"OwnerId": "111111111111", "Instances": [instance]}]}
 
 
+class Twins(Fake):
+    """Two instances with one name."""
+
+    identities = ("i-1", "i-2")
+
+    def pages(self, region: str, _operation: str, **_arguments: Any) -> Iterator[dict[str, Any]]:
+        tags = [{"Key": "Name", "Value": "web"}]
+        instances = [
+            {"InstanceId": identity, "PrivateIpAddress": "10.0.0.1", "Tags": tags} for identity in self.identities
+        ]
+        yield {"Reservations": [{"OwnerId": "1", "Instances": instances if region == "eu-west-1" else instances[1:]}]}
+
+
 class Site:
     """A configuration file, and the inventory that comes of it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "x.ec2.yml"
         self.cache = folder / "cache"
+        self.connect: type[Fake] = Fake
         self.inventory = InventoryData()
 
     def read(self, cache: bool = True, **options: Any) -> InventoryData:
         config = {"plugin": "hpcops.cluster.ec2", "regions": ["eu-west-1"], "cache_dir": str(self.cache), **options}
         self.path.write_text(json.dumps(config))
         plugin = inventory_loader.get("hpcops.cluster.ec2")
-        plugin.connect = Fake
+        plugin.connect = self.connect
         assert plugin.verify_file(str(self.path))
         self.inventory = InventoryData()
         plugin.parse(self.inventory, DataLoader(), str(self.path), cache=cache)
@@ -118,6 +133,18 @@ def test_option_that_makes_no_sense_is_refused(site: Site, options: dict[str, An
         site.read(**options)
     assert not site.inventory.hosts
     assert FAILED in site.inventory.groups
+
+
+def test_next_name_is_no_error_under_strict(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.connect = Twins
+    options = {"on_equal_names": "next", "strict": True, "hostnames": ["tag:Name", "instance-id"]}
+    warnings: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda _self, text, *_more, **_named: warnings.append(text))
+    assert list(site.read(True, **options).hosts) == ["i-1", "i-2"]
+    assert warnings == ["hpcops.cluster.ec2: 2 instances are called web; each has the next of its names"]
+    monkeypatch.setattr(Twins, "identities", ("i-2",))
+    with pytest.raises(AnsibleParserError, match=r"lost 1 of 2 hosts .*: i-1\. Nothing"):
+        site.read(True, **options)
 
 
 def test_failing_account_fails_the_inventory_unless_it_may_be_replaced(site: Site) -> None:
