@@ -66,8 +66,8 @@ options:
       - The lines after the parameters, each a mapping in the order in which they are to stand. Values are as in the
         input; V(null) leaves the key out.
       - What a line is, its one key of NodeName, NodeSet, PartitionName, DownNodes, FrontendName (until 24.11) and
-        PowerAction (from 26.05) in C(slurm.conf), of NodeName, Name and AutoDetect in C(gres.conf), of SwitchName and
-        BlockName in C(topology.conf) says; that key comes first.
+        PowerAction (from 26.05) in C(slurm.conf), of NodeName, Name and AutoDetect in C(gres.conf), of SwitchName,
+        BlockName and RingName (from 26.05) in C(topology.conf) says; that key comes first.
       - Lists of hosts (NodeName, Nodes, DownNodes, Switches) are folded. The names of node sets that are lines too, and
         V(ALL), stay as they are, because Slurm finds them only so. V(Nodes=[]) is a partition without nodes.
       - NodeAddr, NodeHostname, BcastAddr and Port as lists belong to the line's names one by one, and keep their order.
