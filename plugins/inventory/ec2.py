@@ -226,7 +226,7 @@ class InventoryModule(SourceInventory):
         return seconds(self.get_option("fresh_for"), "fresh_for")
 
     def _accounts(self) -> tuple[Account, ...]:
-        return read_accounts(self.templar.template(self.get_option("accounts")), self.texts_option("regions"))
+        return read_accounts(self.templated_option("accounts"), self.texts_option("regions"))
 
     def _wanted(self) -> Wanted:
         extent, also = self.variables_option(_VARIABLES)
@@ -249,6 +249,6 @@ class InventoryModule(SourceInventory):
     def _data(self, option: str) -> Any:
         """An option as plain data: it may become part of hosts' variables, which are the same when they come from the cache."""
         try:
-            return json.loads(json.dumps(self.templar.template(self.get_option(option))))
+            return json.loads(json.dumps(self.templated_option(option)))
         except (TypeError, ValueError) as error:
             raise InventoryError(f"{option}: {error}") from error

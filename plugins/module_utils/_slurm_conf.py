@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, SlurmParameterError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, SlurmParameterError, kind_of
 from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand, fold, fold_ordered
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import (
     Parameter,
@@ -252,7 +252,7 @@ def _scalar(value: Any) -> str:
         return "YES" if value else "NO"
     if isinstance(value, (str, int, float)):
         return str(value)
-    kind = "null" if value is None else f"a {type(value).__name__}"
+    kind = "null" if value is None else f"a {kind_of(value)}"
     raise BadValueError(f"has {kind} inside; give a text, a number, true or false, or a list or mapping of these")
 
 
@@ -297,7 +297,7 @@ def _shown(parameter: Parameter, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return f"'{value}'"
-    return "a mapping" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    return "a mapping" if isinstance(value, Mapping) else f"a {kind_of(value)}"
 
 
 def _written(parameter: Parameter, text: str) -> str:

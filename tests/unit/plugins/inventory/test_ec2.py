@@ -135,6 +135,20 @@ def test_option_that_makes_no_sense_is_refused(site: Site, options: dict[str, An
     assert FAILED in site.inventory.groups
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("accounts", [{"name": "{{ acct }}"}]),
+        ("filters", {"tag:x": "{{ acct }}"}),
+        ("exclude", [{"tag:x": "{{ acct }}"}]),
+        ("instance_types", {"x": {"slurm_node_cpus": "{{ acct }}"}}),
+    ],
+)
+def test_template_that_fails_is_named_with_its_option(site: Site, option: str, value: Any) -> None:
+    with pytest.raises(AnsibleParserError, match=f"^hpcops.cluster.ec2: {option}: .*'acct' is undefined"):
+        site.read(True, **{option: value})
+
+
 def test_next_name_is_no_error_under_strict(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.connect = Twins
     options = {"on_equal_names": "next", "strict": True, "hostnames": ["tag:Name", "instance-id"]}
