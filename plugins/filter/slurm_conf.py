@@ -92,9 +92,7 @@ seealso:
 EXAMPLES = r"""
 - name: Write slurm.conf
   ansible.builtin.copy:
-    content: |
-      {{ ansible_managed | comment }}
-      {{ site | hpcops.cluster.slurm_conf('24.11', defaults=computed, lines=nodes + partitions) }}
+    content: "{{ site | hpcops.cluster.slurm_conf('24.11', defaults=computed, lines=nodes + partitions) }}"
     dest: /etc/slurm/slurm.conf
     owner: slurm
     group: slurm

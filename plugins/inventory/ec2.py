@@ -158,7 +158,7 @@ compose:
   ansible_user: "'admin'"
 groups:
   spot: ec2_lifecycle == 'spot'
-  in_production: ec2_tags.environment == 'production'
+  in_production: ec2_tags.environment | default('') == 'production'
 keyed_groups:
   - key: ec2_instance_type
     prefix: type

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible.utils.display import Display
 
+from ansible_collections.hpcops.cluster.plugins.inventory.ec2 import EXAMPLES
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import AwsError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS
@@ -147,6 +149,14 @@ def test_option_that_makes_no_sense_is_refused(site: Site, options: dict[str, An
 def test_template_that_fails_is_named_with_its_option(site: Site, option: str, value: Any) -> None:
     with pytest.raises(AnsibleParserError, match=f"^hpcops.cluster.ec2: {option}: .*'acct' is undefined"):
         site.read(True, **{option: value})
+
+
+def test_examples_work_for_instances_without_tags(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCOPS_EXTERNAL_ID", "id-of-ours")
+    documents = list(yaml.safe_load_all(EXAMPLES))
+    assert len(documents) == 3
+    for number, document in enumerate(documents):
+        assert site.read(True, **{**document, "cache_dir": str(site.cache / str(number))}).hosts
 
 
 def test_next_name_is_no_error_under_strict(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -369,7 +369,8 @@ def with_account(**account: Any) -> dict[str, Any]:
         ),
         (
             with_account(parameters={"GrpTRES": {"cpus": 4}}),
-            "account maths on hpc: GrpTRES limits cpus, which is no TRES here. Known are cpu, gres/gpu, mem",
+            "account maths on hpc: GrpTRES limits cpus, which is no TRES here. Known are cpu, gres/gpu, mem;"
+            " slurmdbd learns others from AccountingStorageTRES in slurm.conf",
         ),
         (with_account(parameters={"QOS": ["fast"]}), "account maths on hpc: QOS names the QOS fast, which is unknown"),
         (
