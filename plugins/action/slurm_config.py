@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
                 return {**result, "failed": True, "msg": message, "plan": plan.as_data()}
             arguments["plan"] = for_module(plan, before, wanted)
         except HpcopsError as error:
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(str(error)) from None  # it would repeat the cause
         done: dict[str, Any] = self._execute_module(
             module_name="hpcops.cluster.slurm_config", module_args=arguments, task_vars=task_vars
         )

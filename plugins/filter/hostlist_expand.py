@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HostlistError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HostlistError, kind_of
 from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import raises_filter_errors
 
@@ -58,7 +58,7 @@ _value:
 def hostlist_expand(hostlist: Any) -> list[str]:
     """Return the names of the host list."""
     if not isinstance(hostlist, str):
-        raise HostlistError(f"hostlist_expand: the input must be a text, not {type(hostlist).__name__}")
+        raise HostlistError(f"hostlist_expand: the input must be a text, not {kind_of(hostlist)}")
     return expand(hostlist)
 
 

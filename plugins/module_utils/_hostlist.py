@@ -16,15 +16,20 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from ansible.module_utils.compat.version import LooseVersion
+
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HostlistError, HpcopsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 try:
+    import ClusterShell
     from ClusterShell.RangeSet import RangeSet
 except ImportError:
     RangeSet = None
+# Older ones know no ranges of which only some numbers are padded.
+_OLDEST = "1.9"
 
 # Slurm reads the number at a name's end into 64 bits, and makes another name of one that does not fit. Of the digits
 # that do, those before the last eighteen are left to the name.
@@ -122,6 +127,11 @@ def _range_set(numbers: Iterable[str]) -> str:
     if RangeSet is None:
         raise HpcopsError(
             "host lists need the Python library ClusterShell on the control node: pip install ClusterShell"
+        )
+    if LooseVersion(ClusterShell.__version__) < LooseVersion(_OLDEST):
+        raise HpcopsError(
+            f"host lists need ClusterShell {_OLDEST} or newer on the control node, and {ClusterShell.__version__} is installed:"
+            " pip install --upgrade ClusterShell"
         )
     ranges = RangeSet()
     ranges.update(numbers)

@@ -103,9 +103,14 @@ def _misfit(known: Schema, table: Table, name: str, value: str) -> str:
 
 def _gres(configuration: Configuration) -> Iterator[str]:
     known = _types(configuration)
-    for nodes, gres in _gres_of_nodes(configuration):
+    for nodes, gres, are_typed in _gres_of_nodes(configuration):
         if gres not in known:
             yield f"slurm.conf: node {nodes} has the GRES {gres!r}, which {_lacking(known)}"
+        if len(are_typed) > 1:
+            yield (
+                f"slurm.conf: node {nodes} has the GRES {gres!r} with a type and without one, with which slurmd does not start;"
+                " give all of them a type, or none"
+            )
     for entry in configuration.gres:
         name = entry.value("Name")
         if name and name not in known:
@@ -120,15 +125,19 @@ def _types(configuration: Configuration) -> list[str]:
     return [word.strip() for word in configuration.value("GresTypes").split(",") if word.strip()]
 
 
-def _gres_of_nodes(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Yield each kind of GRES that nodes have, with the nodes that have it."""
+def _gres_of_nodes(configuration: Configuration) -> Iterator[tuple[str, str, set[bool]]]:
+    """Yield each kind of GRES that nodes have: the nodes, its name, and whether it has a type, which may be both."""
     nodes: dict[str, list[str]] = {}
     for node, attributes in configuration.nodes.items():
         if attributes.get("gres"):
             nodes.setdefault(attributes["gres"], []).append(node)
     for text, names in nodes.items():
-        for kind in dict.fromkeys(word.partition(":")[0].partition("(")[0] for word in words(text)):
-            yield fold(names), kind
+        kinds: dict[str, set[bool]] = {}
+        for word in words(text):
+            kind, *others = word.partition("(")[0].split(":")
+            kinds.setdefault(kind, set()).add(any(each != "no_consume" and not each[:1].isdigit() for each in others))
+        for kind, are_typed in kinds.items():
+            yield fold(names), kind, are_typed
 
 
 def _references(configuration: Configuration) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ExpressionError, InventoryError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ExpressionError, InventoryError, kind_of
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import RESERVED, group_name
 
 _EMPTY = (None, "")
@@ -134,4 +134,4 @@ def _names(value: Any, entry: Mapping[str, Any], separator: str) -> Iterator[Any
             else:
                 yield key if entry.get("trailing_separator") is False else f"{key}{separator}"
     else:
-        raise ExpressionError(f"names of groups are made from texts, lists and dicts, not from {type(value).__name__}")
+        raise ExpressionError(f"names of groups are made from texts, lists and dicts, not from {kind_of(value)}")

@@ -181,8 +181,15 @@ class SourceInventory(BaseInventoryPlugin):
 
     def text_option(self, name: str) -> str:
         """Return an option's text; it may be a template in the configuration, such as a lookup."""
-        value = self.get_option(name)
-        return "" if value is None else str(self.templar.template(value))
+        value = self.templated_option(name)
+        return "" if value is None else str(value)
+
+    def templated_option(self, name: str) -> Any:
+        """Return an option in which templates may be."""
+        try:
+            return self.templar.template(self.get_option(name))
+        except AnsibleError as error:
+            raise InventoryError(f"{name}: {error}") from error
 
     def texts_option(self, name: str) -> tuple[str, ...]:
         """Return an option's texts."""
@@ -233,6 +240,8 @@ class SourceInventory(BaseInventoryPlugin):
             if rules.strict:
                 raise InventoryError(warning)
             self.display.warning(f"{self.NAME}: {warning}")
+        for note in snapshot.notes:
+            self.display.warning(f"{self.NAME}: {note}")
         # All that can fail comes first: Ansible keeps what was added before a failure.
         constructed = self._construct(snapshot, rules) if rules else {}
         parents = {

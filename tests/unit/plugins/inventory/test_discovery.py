@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible.template import is_trusted_as_template
 
+from ansible_collections.hpcops.cluster.plugins.inventory.discovery import EXAMPLES
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
     DiscoveryError,
     InventoryError,
@@ -234,6 +236,24 @@ def test_variables_of_a_host_win_over_those_of_its_cluster(site: Site) -> None:
     said = answer("n1", site_tier="own")
     said["clusters"]["alpha"]["vars"]["site_tier"] = "of the cluster"
     assert site.read(said, compose={"made": "site_tier"}).hosts["n1"].vars["made"] == "own"
+
+
+def test_examples_work_for_a_controller_and_for_hosts_without_labels_and_racks(site: Site) -> None:
+    said = answer("ctl1", "n1", "n2")
+    said["hosts"]["ctl1"]["roles"] = ["slurmctld"]
+    said["hosts"]["n1"].update(labels={"environment": "production"}, partitions=["gpu"])
+    said["hosts"]["n1"]["vars"] = {"slurm_node_cpus": 128, "discovery_rack": "r1"}
+    documents = list(yaml.safe_load_all(EXAMPLES))
+    assert len(documents) == 2
+    for number, document in enumerate(documents):
+        inventory = site.read(
+            said, **{**document, "token": TOKEN, "token_file": None, "cache_dir": str(site.cache / str(number))}
+        )
+        assert list(inventory.hosts) == ["ctl1", "n1", "n2"]
+    members = {name: [host.name for host in group.get_hosts()] for name, group in inventory.groups.items()}
+    assert (members["gpu_nodes"], members["in_production"], members["rack_r1"]) == (["n1"], ["n1"], ["n1"])
+    assert members["rack_unknown"] == ["ctl1", "n2"]
+    assert [host.vars["site_is_big"] for host in inventory.hosts.values()] == [False, True, False]
 
 
 def test_flushed_cache_is_not_asked_with_but_still_compared(site: Site) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 
+import ClusterShell
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,6 +116,16 @@ def test_a_missing_clustershell_is_named_with_its_package(monkeypatch: pytest.Mo
     monkeypatch.setattr(_hostlist, "RangeSet", None)
     with pytest.raises(HpcopsError, match="pip install ClusterShell"):
         fold(["c1", "c2"])
+
+
+def test_an_old_clustershell_is_named_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, is_old in (("1.8.4", True), ("1.9", False), ("1.10.1", False)):
+        monkeypatch.setattr(ClusterShell, "__version__", version)
+        if not is_old:
+            assert fold(["c1", "c2"]) == "c[1-2]"
+            continue
+        with pytest.raises(HpcopsError, match=r"need ClusterShell 1\.9 or newer .* 1\.8\.4 is installed"):
+            fold(["c1", "c2"])
 
 
 @given(st.lists(NAMES, max_size=30))

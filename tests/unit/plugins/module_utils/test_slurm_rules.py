@@ -190,6 +190,24 @@ def test_a_wrong_reference_from_another_file_is_refused(name: str, text: str, pr
     assert problem in messages[0]
 
 
+@pytest.mark.parametrize(
+    ("gres", "is_mixed"),
+    [
+        ("gpu:1,gpu:a100:1", True),
+        ("gpu,gpu:a100", True),
+        ("gpu:a100:2(S:0,1),nic:1,gpu:no_consume:4", True),
+        ("gpu:a100:1,gpu:h100:2", False),
+        ("gpu:a100:no_consume:1,gpu:h100:2K", False),
+        ("gpu:2,nic:mlx:1", False),
+        ("gpu:1(S:0),gpu:1(S:1)", False),
+    ],
+)
+def test_gres_of_one_name_has_a_type_everywhere_or_nowhere(gres: str, is_mixed: bool) -> None:
+    messages = found(f"{BASE}NodeName=x[1-2] Gres={gres}")
+    mixed = "slurm.conf: node x[1-2] has the GRES 'gpu' with a type and without one, with which slurmd does not start"
+    assert [message.partition(";")[0] for message in messages] == [mixed] * is_mixed
+
+
 def test_without_gres_types_no_gres_is_known() -> None:
     (message,) = found("NodeName=c1 Gres=gpu:1")
     assert message == "slurm.conf: node c1 has the GRES 'gpu', which GresTypes in slurm.conf lacks (it has none)"
