@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,13 @@ from .shapes import (
 from .tables import clusters, events, health, heartbeats, hosts, services, terms
 
 Key = tuple[str, ...]
+# Names of Ansible's own: the machine that it runs on, groups that are always there, and the readers' group of failed parts.
+NOT_HOSTS = frozenset({"localhost", "127.0.0.1", "all", "ungrouped", "hpcops_inventory_failed"})
+
+
+def group_of(name: str) -> str:
+    """The name as the readers' groups have it."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
 @dataclass(frozen=True)
@@ -342,6 +350,8 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
         state = item.state or (row.state if row is not None else "planned")
         host = item if item.state else item.model_copy(update={"state": state})
         spec = documents.spec_of(host)
+        if state != "retired":
+            _check_names(job.faults, index, item)
         _check_variables(job, index, item.name, row, spec)
         columns = {
             name: getattr(host, name) for name in ("cluster", "state", "rack", "switch", "provider", "instance_id")
@@ -374,6 +384,17 @@ def _check_host(faults: Faults, index: int, item: HostWrite, row: Any, known: se
         allowed = ", ".join(sorted(TRANSITIONS[row.state]))
         detail = f"a host that is {row.state} can become {allowed}; not {item.state}"
         faults.add(index, item.name, ["state"], "transition", detail)
+
+
+def _check_names(faults: Faults, index: int, item: HostWrite) -> None:
+    """Refuse what readers refuse: one such host would stop the inventory of all clusters."""
+    if item.name in NOT_HOSTS:
+        detail = f"'{item.name}' has another meaning for Ansible; give the host another name"
+        faults.add(index, item.name, ["name"], "reserved", detail)
+    for place, role in enumerate(item.roles):
+        if group_of(role) in NOT_HOSTS or group_of(role).startswith("cluster_"):
+            detail = f"'{role}' would be a group with another meaning, such as that of a cluster; choose another name"
+            faults.add(index, item.name, ["roles", place], "reserved", detail)
 
 
 def _check_variables(job: Job, index: int, key: str, row: Any, spec: str) -> None:
@@ -478,6 +499,10 @@ def write_cluster(
     with _job(database, principal, None, options) as job:
         row = job.connection.execute(select(clusters).where(clusters.c.name == name)).first()
         job.expects(0, name, item.revision, row, documents.cluster)
+        for other in job.connection.execute(select(clusters.c.name).where(clusters.c.name != name)).scalars():
+            if group_of(other) == group_of(name):
+                detail = f"'{name}' and '{other}' would be the same group for Ansible; choose another name"
+                job.faults.add(0, name, ["name"], "duplicate", detail)
         spec = documents.spec_of(item)
         _check_variables(job, 0, name, row, spec)
         return job.finish([Draft(0, (name,), row, spec, {})], clusters, "cluster", 1)

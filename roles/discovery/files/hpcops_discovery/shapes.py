@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import keyword
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -67,6 +68,8 @@ def _plain_json(value: JsonValue) -> JsonValue:
 
 def _fit(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
     for name, value in values.items():
+        if keyword.iskeyword(name):
+            raise PydanticCustomError("keyword", "'{name}' is a word of Python's; rename the variable", {"name": name})
         if not is_fit(name, value):
             raise PydanticCustomError("unfit", "'{name}' has a value that it cannot have", {"name": name})
     return values
