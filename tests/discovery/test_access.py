@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hpcops_discovery.access import AccessError, FailureLimit, new_token, put_token, revoke_token
+from hpcops_discovery.access import AccessError, End, FailureLimit, new_token, put_token, revoke_token
 from hpcops_discovery.cli import expiry
 from hpcops_discovery.database import Database
 from hpcops_discovery.settings import Settings
@@ -106,7 +106,7 @@ def test_token_whose_clusters_change_sends_heartbeats_of_the_new_ones_alone(site
 
 def test_token_ends_when_it_was_to_end(site: Client, database: Database) -> None:
     token = new_token()
-    put_token(database, "short", token, "read", None, time.time() + 2)
+    put_token(database, "short", token, "read", None, End(time.time() + 2))
     site.of(token).ok("GET", "/v1/hosts")
     time.sleep(2.1)
     site.of(token).refused(401, "GET", "/v1/hosts")
@@ -161,7 +161,7 @@ def test_failures_are_limited_and_a_valid_token_is_not(settings: Settings, site:
     ("value", "seconds"), [("12h", 12 * 3600), ("90d", 90 * 86400), ("1y", 365 * 86400), ("2099-01-31", None)]
 )
 def test_end_of_a_token_is_a_duration_or_a_date(value: str, seconds: int | None) -> None:
-    assert abs(expiry(value) - (time.time() + seconds if seconds else 4073500800)) < 60
+    assert abs(expiry(value).at - (time.time() + seconds if seconds else 4073500800)) < 60
 
 
 # --- Variables that decide what runs -----------------------------------------------------------------------------------
@@ -268,6 +268,48 @@ def test_command_sets_a_given_token_and_says_whether_that_changed_anything(
     site.of(given).ok("GET", "/v1/hosts")
     assert command(*set_token, "--cluster", "alpha", stdin=given) == "changed"
     site.of(given).refused(403, "GET", "/v1/hosts/b1")
+
+
+def test_end_of_a_token_is_brought_forward_and_never_back_by_a_duration(
+    site: Client, database: Database, command: Callable[..., str]
+) -> None:
+    given = "given-token-of-the-tests-0123456789abcdef"
+
+    def put(*end: str) -> tuple[str, float | None]:
+        done = command("token", "set", "given", "--scope", "read", *end, stdin=given)
+        with database.read() as connection:
+            return done, connection.exec_driver_sql("SELECT expires FROM tokens WHERE name = 'given'").scalar()
+
+    def ends(done: tuple[str, float | None], word: str, seconds: float) -> None:
+        assert done[0] == word
+        assert abs((done[1] or 0) - time.time() - seconds) < 300
+
+    ends(put("--expires", "1y"), "changed", 365 * 86400)
+    ends(put("--expires", "1y"), "unchanged", 365 * 86400)
+    ends(put("--expires", "1h"), "changed", 3600)
+    ends(put("--expires", "1y"), "unchanged", 3600)
+    assert put("--expires", "2099-01-31") == ("changed", 4073500800.0)
+    assert put("--expires", "2099-01-31") == ("unchanged", 4073500800.0)
+    site.of(given).ok("GET", "/v1/clusters")
+    assert put("--expires", "2020-01-01")[0] == "changed"
+    site.of(given).refused(401, "GET", "/v1/clusters")
+    assert put()[0] == "changed"
+    site.of(given).ok("GET", "/v1/clusters")
+    ends(put("--expires", "90d"), "changed", 90 * 86400)
+
+
+def test_token_that_returns_or_is_another_begins_its_duration_anew(
+    site: Client, database: Database, command: Callable[..., str]
+) -> None:
+    first, second = "first-token-of-the-tests-0123456789abcdef", "second-token-of-the-tests-0123456789abcdef"
+    put_token(database, "given", first, "read", None, End(time.time() + 60))
+    command("token", "set", "given", "--expires", "90d", stdin=second)
+    site.of(second).ok("GET", "/v1/clusters")
+    revoke_token(database, "given")
+    put_token(database, "given", second, "read", None, End(time.time() - 60))
+    revoke_token(database, "given")
+    command("token", "set", "given", "--expires", "90d", stdin=second)
+    site.of(second).ok("GET", "/v1/clusters")
 
 
 def test_command_says_what_is_wrong(settings: Settings, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -120,8 +120,15 @@ def new_token() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
+class End(NamedTuple):
+    """When a token ends, in seconds since 1970, and whether that was counted from now, as another one in each run."""
+
+    at: float
+    counted: bool = False
+
+
 def put_token(
-    database: Database, name: str, token: str, scope: Scope, clusters: Collection[str] | None, expires: float | None
+    database: Database, name: str, token: str, scope: Scope, clusters: Collection[str] | None, end: End | None
 ) -> bool:
     """Make the token of this name be so. Returns whether anything changed."""
     if not ACCEPTABLE.fullmatch(token):
@@ -130,6 +137,7 @@ def put_token(
         "digest": digest_of(token),
         "scope": scope,
         "clusters": json.dumps(sorted(clusters)) if clusters is not None else None,
+        "expires": end.at if end is not None else None,
         "revoked": False,
     }
     with database.write() as write:
@@ -138,14 +146,16 @@ def put_token(
         if other is not None:
             raise AccessError(f"token '{name}' is the same as '{other}'; the log could not tell who did what")
         present = write.connection.execute(select(tokens).where(tokens.c.name == name)).mappings().first()
-        # An end that is counted from now is another one in each run: only a wish for another duration changes it.
-        same_end = present is not None and (present["expires"] is None) == (expires is None)
-        if present is not None and same_end and all(present[key] == value for key, value in wanted.items()):
+        lives = present is not None and present["digest"] == wanted["digest"] and not present["revoked"]
+        if end is not None and end.counted and present is not None and lives and present["expires"] is not None:
+            # A duration begins with the token, or with its return: later runs bring the end forward, never back.
+            wanted["expires"] = min(end.at, present["expires"])
+        if present is not None and all(present[key] == value for key, value in wanted.items()):
             return False
         if present is None:
-            write.connection.execute(insert(tokens).values(name=name, created=now(), expires=expires, **wanted))
+            write.connection.execute(insert(tokens).values(name=name, created=now(), **wanted))
         else:
-            write.connection.execute(update(tokens).where(tokens.c.name == name).values(expires=expires, **wanted))
+            write.connection.execute(update(tokens).where(tokens.c.name == name).values(**wanted))
         write.access_changed()
     return True
 

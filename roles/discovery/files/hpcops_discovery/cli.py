@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import settings
-from .access import AccessError, new_token, put_token, revoke_token
+from .access import AccessError, End, new_token, put_token, revoke_token
 from .backup import BackupError, restore_backup, write_backup
 from .changes import prune_events
 from .clock import at
@@ -100,15 +100,14 @@ def duration(value: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def expiry(value: str) -> float:
-    """When a token ends, in seconds since 1970."""
+def expiry(value: str) -> End:
     with contextlib.suppress(argparse.ArgumentTypeError):
-        return time.time() + duration(value)
+        return End(time.time() + duration(value), counted=True)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{value}' is neither a duration such as 90d nor a date") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return End((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _ping(wanted: settings.Settings) -> int:
