@@ -270,6 +270,16 @@ def test_command_sets_a_given_token_and_says_whether_that_changed_anything(
     site.of(given).refused(403, "GET", "/v1/hosts/b1")
 
 
+def test_command_binds_a_token_to_hosts(site: Client, command: Callable[..., str]) -> None:
+    token = command("token", "create", "n", "--scope", "heartbeat", "--host", "a1", "--host", "a3")
+    statuses = [
+        site.of(token).post("/v1/heartbeats", json={"beats": [{"host": name}]}).status_code
+        for name in ("a1", "a2", "a3")
+    ]
+    assert statuses == [204, 403, 204]
+    assert '"hosts": ["a1", "a3"]' in command("token", "list")
+
+
 def test_end_of_a_token_is_brought_forward_and_never_back_by_a_duration(
     site: Client, database: Database, command: Callable[..., str]
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hpcops_discovery import health
 from hpcops_discovery import heartbeats as gathering
+from hpcops_discovery.access import AccessError, new_token, put_token
 from hpcops_discovery.database import Database
 from hpcops_discovery.health import Checker, step
 from hpcops_discovery.settings import Settings
@@ -170,6 +171,35 @@ def test_heartbeat_keeps_a_service_alive_until_it_stays_away(checked: Client, mo
     assert "no heartbeat for more than 5 s" in health_of(checked)["output"]
     seen = checked.ok("GET", "/v1/heartbeats?host=a1")["items"]
     assert [(beat["service"], beat["status"]) for beat in seen] == [("", "passing"), ("s", "passing")]
+
+
+def test_heartbeat_of_services_that_nobody_registered_leaves_nothing(site: Client) -> None:
+    """A node cannot fill the disk: 100 services of any name in each beat, and the host is alive all the same."""
+    site.ok("POST", "/v1/services", json={"services": [service("s", "a1"), service("t", "a2")]})
+    for number in range(3):
+        names = {f"x{number}-{each}": "passing" for each in range(97)} | {"s": "warning", "t": "passing"}
+        site.of(NODE).ok("POST", "/v1/heartbeats", json={"beats": [{"host": "a1", "services": names}]})
+    seen = site.ok("GET", "/v1/heartbeats")["items"]
+    assert [(beat["host"], beat["service"]) for beat in seen] == [("a1", ""), ("a1", "s")]
+    site.ok("DELETE", "/v1/services/alpha/s/a1")
+    assert [beat["service"] for beat in site.ok("GET", "/v1/heartbeats")["items"]] == [""]
+
+
+def test_token_of_one_host_does_not_speak_for_others(site: Client, settings: Settings) -> None:
+    token = new_token()
+    database = Database(settings.database_url)
+    put_token(database, "a1", token, "heartbeat", None, None, ["a1"])
+    bound = site.of(token)
+    for beats, status in (("a1", 204), ("a2", 403), ("a1", 204), ("a2", 403)):
+        body = {"beats": [{"host": beats, "services": {"slurmctld": "critical"}}]}
+        assert bound.post("/v1/heartbeats", json=body).status_code == status
+    bound.refused(403, "POST", "/v1/heartbeats", json={"beats": [{"host": "a1"}, {"host": "a2"}]})
+    assert [beat["host"] for beat in site.ok("GET", "/v1/heartbeats")["items"]] == ["a1"]
+    with pytest.raises(AccessError, match="heartbeat only"):
+        put_token(database, "x", new_token(), "read", None, None, ["a1"])
+    put_token(database, "a1", token, "heartbeat", None, None, ["a2"])
+    assert bound.post("/v1/heartbeats", json={"beats": [{"host": "a1"}]}).status_code == 403
+    database.close()
 
 
 def test_heartbeats_are_listed_in_pages(site: Client) -> None:

@@ -70,6 +70,7 @@ class Principal:
     scope: Scope
     clusters: frozenset[str] | None  # None: all
     expires: float | None = None
+    hosts: frozenset[str] | None = None  # whose heartbeats it sends; None: all
 
     def may(self, scope: Scope) -> bool:
         return scope in INCLUDES[self.scope]
@@ -128,15 +129,24 @@ class End(NamedTuple):
 
 
 def put_token(
-    database: Database, name: str, token: str, scope: Scope, clusters: Collection[str] | None, end: End | None
+    database: Database,
+    name: str,
+    token: str,
+    scope: Scope,
+    clusters: Collection[str] | None,
+    end: End | None,
+    hosts: Collection[str] | None = None,
 ) -> bool:
     """Make the token of this name be so. Returns whether anything changed."""
+    if hosts is not None and scope != "heartbeat":
+        raise AccessError(f"token '{name}': hosts limit the scope heartbeat only, not {scope}")
     if not ACCEPTABLE.fullmatch(token):
         raise AccessError(f"token '{name}': 32 to 256 letters, digits or any of _.~+/=- are needed")
     wanted = {
         "digest": digest_of(token),
         "scope": scope,
         "clusters": json.dumps(sorted(clusters)) if clusters is not None else None,
+        "hosts": json.dumps(sorted(hosts)) if hosts is not None else None,
         "expires": end.at if end is not None else None,
         "revoked": False,
     }
@@ -211,8 +221,8 @@ class Principals:
         self.version = state.access_version
         self._by_half: dict[str, list[tuple[str, Principal]]] = {}
         for row in rows:
-            clusters = frozenset(json.loads(row.clusters)) if row.clusters is not None else None
-            principal = Principal(row.name, row.scope, clusters, row.expires)
+            clusters, hosts = (frozenset(json.loads(names)) if names else None for names in (row.clusters, row.hosts))
+            principal = Principal(row.name, row.scope, clusters, row.expires, hosts)
             self._by_half.setdefault(row.digest[:HALF], []).append((row.digest, principal))
 
     def holder(self, token: str) -> Principal | None:

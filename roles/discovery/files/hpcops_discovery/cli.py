@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         parser_of.add_argument(
             "--cluster", action="append", help="only for this cluster; may be repeated (default: all)"
         )
+        parser_of.add_argument(
+            "--host", action="append", help="only for this host's heartbeats; may be repeated (default: all)"
+        )
         parser_of.add_argument("--expires", type=expiry, help="such as 90d, 12h, 1y, or a date such as 2027-01-31")
     token.add_parser("list", help="list the tokens")
     revoke = token.add_parser("revoke", help="make a token invalid at once")
@@ -175,7 +178,7 @@ def _token(database: Database, options: argparse.Namespace) -> int:
         with database.read() as connection:
             if connection.execute(select(tokens.c.name).where(tokens.c.name == options.name)).first():
                 raise AccessError(f"there is a token '{options.name}' already; revoke it and choose another name")
-    changed = put_token(database, options.name, made, options.scope, options.cluster, options.expires)
+    changed = put_token(database, options.name, made, options.scope, options.cluster, options.expires, options.host)
     print(made if options.action == "create" else "changed" if changed else "unchanged")
     return 0
 
@@ -189,6 +192,7 @@ def _list_tokens(database: Database) -> int:
             "name": row.name,
             "scope": row.scope,
             "clusters": json.loads(row.clusters) if row.clusters else "all",
+            "hosts": json.loads(row.hosts) if row.hosts else "all",
             "created": row.created,
             "expires": at(row.expires) if row.expires else "never",
             "state": "revoked" if row.revoked else "expired" if expired else "valid",
