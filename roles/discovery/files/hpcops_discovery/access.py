@@ -49,13 +49,19 @@ class AccessError(Exception):
 
 
 class Denied(Exception):  # noqa: N818  # an answer, as Problem is
-    """A known caller asked for what the token does not allow."""
+    """A known caller asked for what the token does not allow. The event log keeps the reason.
 
-    def __init__(self, principal: Principal, reason: str, cluster: str | None = None) -> None:
+    The answer, where there is one, is that to something that does not exist: the caller must not learn that it does.
+    """
+
+    def __init__(
+        self, principal: Principal, reason: str, cluster: str | None = None, answer: Problem | None = None
+    ) -> None:
         super().__init__(reason)
         self.principal = principal
         self.reason = reason
         self.cluster = cluster
+        self.answer = answer
 
     @classmethod
     def of_scope(cls, principal: Principal, needed: Scope) -> Denied:
@@ -78,9 +84,10 @@ class Principal:
     def sees(self, cluster: str | None) -> bool:
         return self.clusters is None or cluster in self.clusters
 
-    def demand(self, cluster: str) -> None:
+    def demand(self, cluster: str, otherwise: Problem | None = None) -> None:
+        """Refuse a cluster that the token is not for; otherwise is the answer where the caller did not name it."""
         if not self.sees(cluster):
-            raise Denied(self, f"token '{self.name}' is not for cluster '{cluster}'", cluster)
+            raise Denied(self, f"token '{self.name}' is not for cluster '{cluster}'", cluster, otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +279,10 @@ class Access:
         return Problem(401, "Send a token that is known, not revoked and not expired.", headers=headers)
 
     def denied(self, address: str, what: str, denied: Denied) -> Problem:
-        """A 403, which the event log keeps."""
+        """The answer, a 403 unless it must not tell, which the event log keeps."""
         what = what[:DENIED_TEXT]
         if self._limit.exceeded_by(address):
-            return _too_many()
+            return denied.answer or _too_many()
         actor = denied.principal.name
         log.warning("denied: %s: %s", what, denied.reason, extra={"client": address, "principal": actor})
         event = {"actor": actor, "action": "denied", "key": what, "cluster": denied.cluster, "detail": denied.reason}
@@ -284,7 +291,7 @@ class Access:
                 write.connection.execute(insert(events).values(revision=write.before.revision, at=now(), **event))
         except SQLAlchemyError as error:  # a full disk makes nothing allowed
             log.error("the event log could not be written: %s", error)
-        return Problem(403, denied.reason)
+        return denied.answer or Problem(403, denied.reason)
 
 
 def _too_many() -> Problem:

@@ -105,11 +105,17 @@ class Heartbeats:
 def _fault(waiting: _Waiting, found: dict[str, tuple[str, str]], version: tuple[str, int]) -> Exception | None:
     if waiting.version not in (None, version):
         return Outdated()
-    errors = []
+    principal = waiting.principal
+    errors, denied = [], None
     for index, beat in enumerate(waiting.beats):
         cluster, state = found.get(beat.host, ("", "retired"))
-        if state == "retired":
-            word = "is retired" if cluster else "does not exist"
+        if principal.hosts is not None and beat.host not in principal.hosts:
+            return Denied(principal, f"token '{principal.name}' is not for host '{beat.host}'", cluster or None)
+        hidden = bool(cluster) and not principal.sees(cluster)
+        if hidden:
+            denied = Denied(principal, f"token '{principal.name}' is not for cluster '{cluster}'", cluster)
+        if hidden or state == "retired":
+            word = "is retired" if cluster and not hidden else "does not exist"
             errors.append(
                 FieldError(
                     pointer=f"/beats/{index}/host",
@@ -119,10 +125,7 @@ def _fault(waiting: _Waiting, found: dict[str, tuple[str, str]], version: tuple[
                     code="unknown_host",
                 )
             )
-        elif waiting.principal.hosts is not None and beat.host not in waiting.principal.hosts:
-            return Denied(waiting.principal, f"token '{waiting.principal.name}' is not for host '{beat.host}'", cluster)
-        elif not waiting.principal.sees(cluster):
-            return Denied(
-                waiting.principal, f"token '{waiting.principal.name}' is not for cluster '{cluster}'", cluster
-            )
-    return invalid(errors) if errors else None
+    problem = invalid(errors) if errors else None
+    if denied is not None:
+        denied.answer = problem
+    return denied or problem
