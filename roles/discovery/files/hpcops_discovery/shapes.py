@@ -300,6 +300,14 @@ class ServiceSpec(Shape):
 class ServiceWrite(ServiceSpec):
     revision: Revision | None = Field(None, description="Expected revision; 0: it must not exist yet.")
 
+    @model_validator(mode="after")
+    def _no_more_than_two_checks_at_once(self) -> ServiceWrite:
+        if isinstance(self.check, (TcpCheck, HttpCheck)) and self.check.timeout > 2 * self.check.interval:
+            raise PydanticCustomError(
+                "interval", "check: the timeout is more than twice the interval; choose a longer one"
+            )
+        return self
+
 
 class ServiceHealth(Shape):
     status: Health
