@@ -151,7 +151,6 @@ class Connection(HttpToolsProtocol):
         self._silent = 0
         self._allow(BODY_SECONDS)
         super().on_headers_complete()
-        self.flow.pause_reading()  # until somebody asks for the body
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
@@ -161,8 +160,6 @@ class Connection(HttpToolsProtocol):
         self._silent = 0
         self._disarm()
         super().on_message_complete()
-        if not self.pipeline:
-            self.flow.resume_reading()
 
     def _count_head(self, size: int) -> None:
         self._head += size

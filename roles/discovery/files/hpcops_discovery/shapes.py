@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import keyword
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -67,6 +68,8 @@ def _plain_json(value: JsonValue) -> JsonValue:
 
 def _fit(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
     for name, value in values.items():
+        if keyword.iskeyword(name):
+            raise PydanticCustomError("keyword", "'{name}' is a word of Python's; rename the variable", {"name": name})
         if not is_fit(name, value):
             raise PydanticCustomError("unfit", "'{name}' has a value that it cannot have", {"name": name})
     return values
@@ -296,6 +299,14 @@ class ServiceSpec(Shape):
 
 class ServiceWrite(ServiceSpec):
     revision: Revision | None = Field(None, description="Expected revision; 0: it must not exist yet.")
+
+    @model_validator(mode="after")
+    def _no_more_than_two_checks_at_once(self) -> ServiceWrite:
+        if isinstance(self.check, (TcpCheck, HttpCheck)) and self.check.timeout > 2 * self.check.interval:
+            raise PydanticCustomError(
+                "interval", "check: the timeout is more than twice the interval; choose a longer one"
+            )
+        return self
 
 
 class ServiceHealth(Shape):

@@ -52,7 +52,8 @@ class Site:
         self.feed.start()
         tasks = []
         if self.settings.health_checks:
-            checker = Checker(self.database, self.settings.check_ca_file, self.feed.nudge)
+            wanted = self.settings
+            checker = Checker(self.database, wanted.check_ca_file, self.feed.nudge, wanted.check_networks)
             tasks.append(asyncio.create_task(checker.run()))
         with _before_termination(self.feed.close):
             yield
