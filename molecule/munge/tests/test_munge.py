@@ -94,7 +94,7 @@ def test_new_key_is_in_force_at_once_and_shown_nowhere() -> None:
     b.check_output(f"printf %s {key} >/etc/munge/munge.key && systemctl disable --now munge")
     fingerprint, present = (hashlib.sha256(base64.b64encode(each)).hexdigest()[:12] for each in (key.encode(), former))
     for arguments in (["--check"], []):
-        refused = run_playbook(*arguments).failed()
+        refused = run_playbook(*arguments, f"--limit={A}").failed()
         assert f"has the key {present}" in refused.failure
         assert f"{KEY_FILE} is the key {fingerprint}" in refused.failure
         assert refused.changed == []
