@@ -6,27 +6,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import as_list, raises_filter_errors
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._hostvars import read_variables
 
 DOCUMENTATION = r"""
 name: acceptance_report
 short_description: Results of acceptance checks as a report, for people and for programs
 version_added: 0.1.0
 description:
-  - Gathers the results of M(hpcops.cluster.acceptance_checks) of all hosts into one dictionary.
-  - A host without any result did not answer, which is a failure of its own.
+  - Gathers what M(hpcops.cluster.acceptance_checks) registered on each host into one dictionary.
+  - A result counts for the host that returned it, whatever the result itself says.
+  - A host without results of the first task did not answer, which counts as a failed check.
 author:
   - hpcops.cluster contributors
-positional: _input, hosts
+positional: _input, hostvars, registered
 options:
   _input:
-    description: Results of all hosts, each with C(host), C(name), C(passed), C(detail) and C(seconds).
-    type: list
-    elements: dict
-    required: true
-  hosts:
     description: Names of all hosts that had to be checked.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variables of all hosts. Only those named in O(registered) are read.
+    type: dict
+    required: true
+  registered:
+    description: Names of the variables into which the tasks registered. Every host must have results in the first one.
     type: list
     elements: str
     required: true
@@ -35,26 +44,60 @@ options:
 EXAMPLES = r"""
 - name: Show what was found
   ansible.builtin.debug:
-    msg: "{{ (results | hpcops.cluster.acceptance_report(ansible_play_hosts_all)).table }}"
+    msg: "{{ (ansible_play_hosts_all | hpcops.cluster.acceptance_report(hostvars, 'outcome')).table }}"
 """
 
 RETURN = r"""
 _value:
-  description: C(passed) and C(failed) as numbers, C(results) as given, and C(table), lines of text in columns.
+  description:
+    - C(passed) and C(failed) as numbers; C(results), one dictionary per check with C(host), C(name), C(passed), C(detail) and
+      C(seconds); C(table), lines of text in columns; C(failures), the lines of the failed checks.
   type: dict
 """
 
 
-def acceptance_report(results: Iterable[Mapping[str, Any]], hosts: Iterable[str]) -> dict[str, Any]:
-    """The results with those hosts that gave none, counted and laid out."""
-    rows = [dict(result) for result in results]
-    silent = sorted(set(hosts) - {row["host"] for row in rows})
+@raises_filter_errors
+def acceptance_report(hosts: Any, hostvars: Any, *registered: str) -> dict[str, Any]:
+    """The results of the hosts, counted and laid out; a failed one for each host without any."""
+    rows, silent = [], []
+    if not registered:
+        raise HpcopsError("acceptance_report: no name of a registered variable is given")
+    for host, variables in read_variables(
+        as_list(hosts, "acceptance_report: the input"), hostvars, registered.__contains__, "acceptance_report"
+    ):
+        found = [_results(variables.get(name)) for name in registered]
+        if found[0]:
+            rows += [_row(host, result) for results in found for result in results or () if isinstance(result, Mapping)]
+        else:
+            silent.append(host)
     rows += [
         {"host": host, "name": "the host answers", "passed": False, "detail": "unreachable", "seconds": 0.0}
-        for host in silent
+        for host in sorted(silent)
     ]
-    failed = sum(not row["passed"] for row in rows)
-    return {"passed": len(rows) - failed, "failed": failed, "results": rows, "table": table(rows)}
+    failures = [row for row in rows if not row["passed"]]
+    return {
+        "passed": len(rows) - len(failures),
+        "failed": len(failures),
+        "results": rows,
+        "table": table(rows),
+        "failures": table(failures),
+    }
+
+
+def _results(registered: Any) -> Any:
+    return registered.get("results") if isinstance(registered, Mapping) else None
+
+
+def _row(host: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A host's result. A compromised host may return anything, and speaks only of itself."""
+    seconds = result.get("seconds")
+    return {
+        "host": host,
+        "name": str(result.get("name")),
+        "passed": result.get("passed") is True,
+        "detail": str(result.get("detail", "")),
+        "seconds": float(seconds) if isinstance(seconds, (int, float)) else 0.0,
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

@@ -87,6 +87,9 @@ _value:
 """
 
 
+_NODE = ("state", "partitions", "boot_time", "reason", "set_by", "set_at")
+
+
 @raises_filter_errors
 def reboot_plan(
     hosts: Any,
@@ -100,7 +103,8 @@ def reboot_plan(
     include_drained: bool = True,
 ) -> dict[str, Any]:
     """Return the plan."""
-    given = as_mapping(as_mapping(cluster, "reboot_plan: the cluster")["nodes"], "reboot_plan: the cluster's nodes")
+    found = as_mapping(cluster, "reboot_plan: the cluster", "nodes", "now")
+    given = as_mapping(found["nodes"], "reboot_plan: the cluster's nodes")
     known = {
         name: Node(
             name,
@@ -111,7 +115,8 @@ def reboot_plan(
             values["set_by"],
             values["set_at"],
         )
-        for name, values in given.items()
+        for name, each in given.items()
+        for values in [as_mapping(each, f"reboot_plan: the cluster's node {name}", *_NODE)]
     }
     names: dict[str, str] = {}
     wanted = f"{PREFIX}name"
@@ -132,7 +137,7 @@ def reboot_plan(
         ticket=ticket or None,
         include_drained=include_drained,
     )
-    return make_plan(names, known, selection, int(cluster["now"]))
+    return make_plan(names, known, selection, int(found["now"]))
 
 
 def _names(value: Any, what: str) -> list[str]:

@@ -51,6 +51,16 @@ options:
       - The first five are there for O(compose), O(groups) and O(keyed_groups) in any case.
     type: raw
     default: lean
+  allow_variables:
+    description:
+      - Variables that the API may set although they decide what runs on hosts or on the control machine, as patterns of the shell
+        (V(slurm_source_*)).
+      - All others of that kind are left out with a warning, those of Ansible (C(ansible_*), except C(ansible_host), C(ansible_port) and
+        C(ansible_user)) and of this collection (C(hpcops_*)) among them, because whoever may write one cluster's hosts could run
+        commands on the control machine. The list is in C(plugins/plugin_utils/_reserved_variables.py).
+    type: list
+    elements: str
+    default: []
   group_by:
     description: What groups are made from. The clusters' groups are always there, since they have the clusters' variables.
     type: list
@@ -86,13 +96,14 @@ group_labels: [environment]
 strict: true
 compose:
   ansible_user: "'admin'"
-  site_is_big: slurm_node_cpus >= 128
+  site_is_big: slurm_node_cpus | default(0) >= 128
 groups:
   gpu_nodes: "'gpu' in discovery_partitions"
-  in_production: discovery_labels.environment == 'production' and discovery_state != 'maintenance'
+  in_production: discovery_labels.environment | default('') == 'production' and discovery_state != 'maintenance'
 keyed_groups:
-  - key: discovery_rack
+  - key: discovery_rack | default('')
     prefix: rack
+    default_value: unknown
 """
 
 
@@ -143,5 +154,6 @@ class InventoryModule(SourceInventory):
             label_keys=None if labels is None else tuple(map(str, labels)),
             extent=extent,
             also=also,
+            allowed=self.texts_option("allow_variables"),
             expressions=any(self.get_option(name) for name in ("compose", "groups", "keyed_groups")),
         )

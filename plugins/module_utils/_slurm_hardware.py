@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 COMPARED = ("CPUs", "Boards", "SocketsPerBoard", "CoresPerSocket", "ThreadsPerCore", "RealMemory", "TmpDisk")
+NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+TREES = ("v1", "v2", "none")
 # Prints the kind of the host's cgroup tree, then what slurmd measures, where there is a slurmd.
 MEASURE = """
 tree=/sys/fs/cgroup
@@ -24,10 +27,15 @@ slurmd -C
 
 
 def read_measure(output: str) -> tuple[str, dict[str, Any]]:
-    """Kind of the cgroup tree and hardware (numbers as int) from the output of MEASURE; no hardware without slurmd."""
+    """Kind of the cgroup tree and hardware from the output of MEASURE; no hardware without slurmd.
+
+    Only the numbers of COMPARED are taken, since a compromised host may print anything.
+    """
     lines = output.strip().splitlines() or ["none"]
     words = dict(word.split("=", 1) for word in lines[1].split() if "=" in word) if len(lines) > 1 else {}
-    return lines[0].strip(), {key: int(value) if value.isdigit() else value for key, value in words.items()}
+    numbers = {key: words[key] for key in COMPARED if NUMBER.fullmatch(words.get(key, ""))}
+    tree = lines[0].strip()
+    return tree if tree in TREES else "none", {key: int(value) for key, value in numbers.items()}
 
 
 def judge(

@@ -18,10 +18,6 @@ description:
 author:
   - hpcops.cluster contributors (@hpcops)
 options:
-  host:
-    description: Name under which the results speak of this host.
-    type: str
-    required: true
   checks:
     description: The checks, run in their order.
     type: list
@@ -33,9 +29,15 @@ options:
         type: str
         required: true
       command:
-        description: Shell command line. It must not leave anything behind.
+        description:
+          - Shell command line. It must not leave anything behind.
+          - Never put another host's output into it. Pass such text as O(checks[].stdin).
         type: str
         required: true
+      stdin:
+        description: Text for the command's standard input.
+        type: str
+        default: ""
       user:
         description: Account to run as, in a login session. The default is the account that the task runs as.
         type: str
@@ -59,7 +61,6 @@ attributes:
 EXAMPLES = r"""
 - name: See whether the controller answers
   hpcops.cluster.acceptance_checks:
-    host: "{{ inventory_hostname }}"
     checks:
       - name: slurmctld answers
         command: scontrol ping
@@ -74,9 +75,6 @@ results:
   type: list
   elements: dict
   contains:
-    host:
-      description: Name of the host.
-      type: str
     name:
       description: Name of the check.
       type: str
@@ -89,7 +87,7 @@ results:
     seconds:
       description: How long it took.
       type: float
-  sample: [{host: ctl, name: slurmctld answers, passed: true, detail: "Slurmctld(primary) at ctl is UP", seconds: 0.1}]
+  sample: [{name: slurmctld answers, passed: true, detail: "Slurmctld(primary) at ctl is UP", seconds: 0.1}]
 """
 
 import re
@@ -111,7 +109,7 @@ def attempt(check: dict[str, Any]) -> tuple[bool, str]:
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=check["stdin"].encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=check["timeout"],
@@ -128,7 +126,7 @@ def attempt(check: dict[str, Any]) -> tuple[bool, str]:
     return True, detail
 
 
-def run(host: str, check: dict[str, Any]) -> dict[str, Any]:
+def run(check: dict[str, Any]) -> dict[str, Any]:
     """The outcome of the check, repeated until it passes or its retry time is over."""
     start = time.monotonic()
     while True:
@@ -136,7 +134,6 @@ def run(host: str, check: dict[str, Any]) -> dict[str, Any]:
         elapsed = time.monotonic() - start
         if passed or elapsed >= check["retry"]:
             return {
-                "host": host,
                 "name": check["name"],
                 "passed": passed,
                 "detail": detail,
@@ -149,7 +146,6 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "host": {"type": "str", "required": True},
             "checks": {
                 "type": "list",
                 "elements": "dict",
@@ -157,6 +153,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "command": {"type": "str", "required": True},
+                    "stdin": {"type": "str", "default": ""},
                     "user": {"type": "str"},
                     "expect": {"type": "str"},
                     "timeout": {"type": "int", "default": 60},
@@ -166,7 +163,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, results=[run(module.params["host"], check) for check in module.params["checks"]])
+    module.exit_json(changed=False, results=[run(check) for check in module.params["checks"]])
 
 
 if __name__ == "__main__":

@@ -47,10 +47,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 hardware:
-  description: What C(slurmd -C) prints, numbers as numbers.
+  description:
+    - Numbers that C(slurmd -C) prints, of those that O(expected) lists. Anything else it prints is left out.
   returned: success
   type: dict
-  sample: {NodeName: c1, CPUs: 2, Boards: 1, SocketsPerBoard: 1, CoresPerSocket: 2, ThreadsPerCore: 1, RealMemory: 24037}
+  sample: {CPUs: 2, Boards: 1, SocketsPerBoard: 1, CoresPerSocket: 2, ThreadsPerCore: 1, RealMemory: 24037}
 cgroup:
   description:
     - V(v2) for a pure cgroup v2 tree whose memory controller is usable, V(v1) for version 1 or a hybrid, V(none) for a tree

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ExpressionError, InventoryError
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ExpressionError, InventoryError, kind_of
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import RESERVED, group_name
 
 _EMPTY = (None, "")
 
@@ -34,7 +35,8 @@ class Construction:
 
     variables: dict[str, Any] = dataclasses.field(default_factory=dict)
     groups: list[str] = dataclasses.field(default_factory=list)
-    parents: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    parents: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    """Each parent, its group, and the key of the entry that says so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +69,16 @@ class Rules:
         for name, condition in self.groups.items():
             with self._tolerating(f"groups: {name}", host):
                 if evaluator.condition(condition, seen):
-                    made.groups.append(name)
+                    made.groups.append(_allowed(str(name)))
         for entry in self.keyed_groups:
-            with self._tolerating(f"keyed_groups: {entry['key']}", host):
-                self._keyed(entry, seen, evaluator, made)
+            what = f"keyed_groups: {entry['key']}"
+            with self._tolerating(what, host):
+                parent, names = self._keyed(entry, seen, evaluator)
+                for name in names:
+                    with self._tolerating(what, host):
+                        made.groups.append(_allowed(name))
+                        if parent:
+                            made.parents.append((parent, name, entry["key"]))
         return made
 
     @contextmanager
@@ -83,21 +91,30 @@ class Rules:
                 raise InventoryError(f"{what}: host {host}: {error}") from error
 
     def _keyed(
-        self, entry: Mapping[str, Any], variables: Mapping[str, Any], evaluator: Evaluator, made: Construction
-    ) -> None:
+        self, entry: Mapping[str, Any], variables: Mapping[str, Any], evaluator: Evaluator
+    ) -> tuple[str, list[str]]:
+        """Return the parent group, which may be none, and the names of the groups."""
         value = evaluator.value(entry["key"], variables)
         if not value and (entry.get("default_value") is None or value not in _EMPTY):
             if value not in ([], {}):
                 raise ExpressionError("it is empty")
-            return
-        parent = evaluator.text(entry["parent_group"], variables) if entry.get("parent_group") else None
+            return "", []
+        parent = str(evaluator.text(entry["parent_group"], variables) or "") if entry.get("parent_group") else ""
+        if parent and group_name(parent) != "all":
+            _allowed(parent)
         prefix = str(entry.get("prefix") or "")
         separator = str(entry.get("separator", "_"))
         joint = "" if not prefix and not self.leading_separator else separator
-        for name in _names(value, entry, separator):
-            made.groups.append(f"{prefix}{joint}{name}")
-            if parent:
-                made.parents.append((str(parent), made.groups[-1]))
+        return parent, [f"{prefix}{joint}{name}" for name in _names(value, entry, separator)]
+
+
+def _allowed(name: str) -> str:
+    """Return the name of a group that an inventory may make."""
+    if not name:
+        raise ExpressionError("the name of the group is empty")
+    if group_name(name) in RESERVED:
+        raise ExpressionError(f"the group {group_name(name)} has another meaning, so no host can be put into it")
+    return name
 
 
 def _names(value: Any, entry: Mapping[str, Any], separator: str) -> Iterator[Any]:
@@ -117,4 +134,4 @@ def _names(value: Any, entry: Mapping[str, Any], separator: str) -> Iterator[Any
             else:
                 yield key if entry.get("trailing_separator") is False else f"{key}{separator}"
     else:
-        raise ExpressionError(f"names of groups are made from texts, lists and dicts, not from {type(value).__name__}")
+        raise ExpressionError(f"names of groups are made from texts, lists and dicts, not from {kind_of(value)}")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import keyword
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,12 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._errors import Hpco
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._answers import Said
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import Groups, Origin, is_host_name
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._reserved_variables import (
+    ADMITTED,
+    OF_CLUSTER,
+    is_fit,
+    is_reserved,
+)
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import Snapshot
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS
 
@@ -38,6 +45,8 @@ class Wanted:
     """Variables of the full extent that a lean inventory shall have as well."""
     expressions: bool = False
     """Whether expressions will look at the hosts."""
+    allowed: tuple[str, ...] = ()
+    """Reserved variables that the API may set, as patterns of the shell."""
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -96,7 +105,7 @@ def snapshot_of(document: Mapping[str, Any], wanted: Wanted) -> Snapshot:
         hosts=variables,
         groups=groups.members,
         group_vars={
-            groups.name(("cluster", name)): sift.known(item.get("vars", {})) for name, item in clusters.items()
+            groups.name(("cluster", name)): sift.cluster(item.get("vars", {})) for name, item in clusters.items()
         },
         facts=facts,
         parts={f"cluster {name}": groups.name(("cluster", name)) for name in clusters},
@@ -116,13 +125,16 @@ def _check(name: str, host: Any, clusters: Collection[str]) -> None:
 
 
 class _Sift:
-    """Lets through the variables that are wanted, and that variables may be called."""
+    """Lets through the variables that are wanted, whose names variables may have, and that decide nothing for the control machine."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._full = wanted.extent == "full"
         self._also = frozenset(wanted.also)
+        self._allowed = wanted.allowed
         self._good: set[str] = set()
         self._bad: set[str] = set()
+        self._reserved: set[str] = set()
+        self._unreachable: set[str] = set()
 
     def host(self, given: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
         found = self.known(given)
@@ -133,14 +145,31 @@ class _Sift:
             found.update({name: value for name, value in about.items() if name in self._also})
         return found
 
+    def cluster(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A cluster's variables; the API itself makes those of OF_CLUSTER from the cluster's document."""
+        own = {name: value for name, value in given.items() if name in OF_CLUSTER}
+        return {**self.known({name: value for name, value in given.items() if name not in OF_CLUSTER}), **own}
+
     def known(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if not ADMITTED.keys().isdisjoint(given):
+            given = self._reached(given)
         unknown = given.keys() - self._good
         for name in unknown:
-            is_good = name.isidentifier() and not keyword.iskeyword(name) and name != STATUS
-            (self._good if is_good else self._bad).add(name)
-        if self._bad and not self._bad.isdisjoint(unknown):
-            return {name: value for name, value in given.items() if name in self._good}
-        return dict(given)
+            if not name.isidentifier() or keyword.iskeyword(name) or name == STATUS:
+                self._bad.add(name)
+            elif is_reserved(name) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in self._allowed):
+                self._reserved.add(name)
+            else:
+                self._good.add(name)
+        if unknown <= self._good:
+            return dict(given)
+        return {name: value for name, value in given.items() if name in self._good}
+
+    def _reached(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Without an address, port or account that the connection's program could take for an option."""
+        wrong = [name for name in ADMITTED if name in given and not is_fit(name, given[name])]
+        self._unreachable.update(f"{name} {str(given[name])[:100]!r}" for name in wrong)
+        return {name: value for name, value in given.items() if name not in wrong}
 
     def _is_lean(self, name: str) -> bool:
         return not name.startswith("discovery_") or name in self._also
@@ -148,6 +177,13 @@ class _Sift:
     def warnings(self) -> Iterator[str]:
         if self._bad:
             yield f"variables that cannot be called so were left out: {', '.join(sorted(self._bad))}"
+        if self._unreachable:
+            yield f"these were left out, as they name no address, port or account: {', '.join(sorted(self._unreachable)[:20])}"
+        if self._reserved:
+            yield (
+                f"variables were left out that decide what runs on hosts or on this machine: {', '.join(sorted(self._reserved)[:20])}. "
+                "Set them in group_vars, or name them in allow_variables if everybody who may write to the API may decide that"
+            )
 
 
 def _origins(host: Mapping[str, Any], wanted: Wanted) -> Iterator[Origin]:

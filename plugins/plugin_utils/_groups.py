@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
 
@@ -33,6 +33,23 @@ def is_host_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None and name not in _LOCAL
 
 
+def refuse_cycles(parents: Mapping[tuple[str, str], str], children: Mapping[str, set[str]]) -> None:
+    """Refuse entries of keyed_groups, given for each pair of parent and group, by which a group would be in itself."""
+    below = dict(children)
+    for (parent, group), key in parents.items():
+        found, left = {group}, [group]
+        while left:
+            new = below.get(left.pop(), set()) - found
+            found |= new
+            left.extend(new)
+        if parent in found:
+            raise InventoryError(
+                f"keyed_groups: {key}: its parent_group {parent} would be in itself, since it is in the group {group} or is that"
+                " group; give the entry another parent_group or prefix"
+            )
+        below[parent] = below.get(parent, set()) | {group}
+
+
 class Groups:
     """Collects the hosts of each group, and notices when two things would be one group."""
 
@@ -45,12 +62,12 @@ class Groups:
     def add(self, origin: Origin, hosts: Iterable[str] = ()) -> None:
         """Put hosts into the group that is made from this; it is there without hosts as well."""
         group = self.name(origin)
-        if group not in RESERVED:
+        if group and group not in RESERVED:
             self.members.setdefault(group, []).extend(hosts)
 
     def name(self, origin: Origin) -> str:
-        """Return what the group is called."""
-        return self._names.get(origin) or self._new(origin)
+        """Return what the group is called; nothing where that would be a cluster's group."""
+        return self._names[origin] if origin in self._names else self._new(origin)
 
     def _new(self, origin: Origin) -> str:
         kind, *rest = origin
@@ -59,9 +76,14 @@ class Groups:
         other = self._origins.setdefault(name, origin)
         if other != origin:
             problem = f"{' '.join(other)} and {' '.join(origin)} would both be the group {name}; rename one of them"
-            if "cluster" in (kind, other[0]):
+            if kind == "cluster":
                 raise InventoryError(problem)
             self._warnings.append(problem)
+            if (
+                other[0] == "cluster"
+            ):  # another host's writer must not get the cluster's variables, nor stop its inventory
+                self._names[origin] = ""
+                return ""
         if name in RESERVED:
             self._warnings.append(f"{kind} {text} makes no group: the name has another meaning")
         return name

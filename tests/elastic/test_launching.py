@@ -40,6 +40,7 @@ def test_tags_and_token_are_part_of_the_request(cluster: Cluster) -> None:
     assert tags["hpcops:launch"] == form["ClientToken"]
     assert form["ImageId"] == IMAGE
     assert form["MetadataOptions.HttpTokens"] == "required"
+    assert form["MetadataOptions.HttpPutResponseHopLimit"] == "1"
     assert form["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 

@@ -292,7 +292,7 @@ def test_each_reason_of_a_refusal_has_its_sentence(site: Ansible) -> None:
     ]
     done = run(site, *tasks)
     messages = [result["msg"] for result in done if result["failed"]]
-    assert "answers 403 (token 'writer' is not for cluster 'beta')" in messages[0]
+    assert "answers 403 (the name 'b1' is not free for this token" in messages[0]
     assert "answers 403" in messages[1]
     assert "answers 401" in messages[2]
     assert "was revoked" in messages[2]

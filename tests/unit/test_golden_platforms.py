@@ -183,5 +183,68 @@ def test_nodes_find_what_a_build_host_serves() -> None:
         "el-9": ["http://build1:8008/el-9/"],
         "el-10": ["http://build1:8008/el-10/"],
     }
-    assert all(repository["trusted"] for repository in repositories.values())
-    assert not Platform("el-9").value("__slurm_repository", **extra, slurm_build_public_key="KEY")["trusted"]
+    assert not [name for name, repository in repositories.items() if "trusted" in repository]
+    assert Platform("el-9").value("__slurm_repository", **extra, slurm_build_public_key="KEY")["key"] == "KEY"
+
+
+def test_each_hub_decodes_each_hosts_credential_in_a_rotation() -> None:
+    """What a host returned is the standard input of a check, and no part of its command."""
+    names = ["ctl", "c1", "c2"]
+    results = {
+        name: {"results": [{"name": "munged runs", "passed": True, "detail": f"MUNGE:{name}; id"}]} for name in names
+    }
+    results["c2"]["results"][0]["passed"] = False
+    party = {
+        "__munge_party": names,
+        "munge_rotation_hubs": ["ctl"],
+        "__munge_socket": "--socket=/s",
+        "hostvars": {name: {"__munge_encoded": results[name]} for name in names},
+    }
+
+    def decoded(host: str) -> list[tuple[str, str, str]]:
+        checks = Platform("ubuntu-24.04").value("__munge_decoding", **party, inventory_hostname=host)
+        return [(check["name"], check["stdin"], check["command"]) for check in checks]
+
+    command = "unmunge --keys=STATUS --socket=/s"
+    assert decoded("ctl") == [
+        ("a credential of ctl decodes", "MUNGE:ctl; id", command),
+        ("a credential of c1 decodes", "MUNGE:c1; id", command),
+    ]
+    assert decoded("c1") == [("a credential of ctl decodes", "MUNGE:ctl; id", command)]
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "port"),
+    [
+        ("http://169.254.169.254", ["169.254.169.254", "fd00:ec2::254"], ""),
+        ("http://172.17.0.1:5141", ["172.17.0.1"], " tcp dport 5141"),
+        ("http://[fd00::1]:80", ["fd00::1"], " tcp dport 80"),
+    ],
+)
+def test_metadata_service_is_closed_at_its_addresses(url: str, addresses: list[str], port: str) -> None:
+    platform = Platform("ubuntu-24.04")
+    assert platform.value("__slurm_elastic_metadata_addresses", slurm_elastic_metadata_url=url) == addresses
+    assert platform.value("__slurm_elastic_metadata_port", slurm_elastic_metadata_url=url) == port
+
+
+@pytest.mark.parametrize(
+    ("hosts", "inventory", "own", "expected"),
+    [
+        (["db"], "db", "db", ("db", None, None)),
+        (["db.example.org"], "db.example.org", "db", ("db", None, "db.example.org")),
+        (["10.0.0.5"], "10.0.0.5", "db", ("db", None, "10.0.0.5")),
+        (["db1", "db2"], "db1", "db1", ("db1", "db2", None)),
+        (["db1.example.org", "db2.example.org"], "db1.example.org", "db1", ("db1", "db2", "db1.example.org")),
+        (["db1.example.org", "db2.example.org"], "db2.example.org", "db2", ("db1", "db2", "db1.example.org")),
+        (["db1.example.org", "db2.example.org"], "second", "db2", ("db1", "db2", "db1.example.org")),
+    ],
+)
+def test_slurmdbd_finds_its_own_host_name_in_its_configuration(
+    hosts: list[str], inventory: str, own: str, expected: tuple[str | None, ...]
+) -> None:
+    """It does not start otherwise: "This host not configured to run SlurmDBD"."""
+    platform = Platform("ubuntu-24.04")
+    facts = {**platform.variables["ansible_facts"], "hostname": own}
+    variables = {"slurmdbd_hosts": hosts, "inventory_hostname": inventory, "ansible_facts": facts}
+    found = platform.value("__slurmdbd_defaults", **variables)
+    assert tuple(found[name] for name in ("DbdHost", "DbdBackupHost", "DbdAddr")) == expected

@@ -10,6 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 from jinja2 import Environment, FileSystemLoader
+
+from ansible_collections.hpcops.cluster.plugins.filter.unit_sandbox import unit_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -143,6 +146,7 @@ def metrics_hook(state_directory: Path, collected: Path) -> list[str]:
     """What systemd runs as root after slurm-elastic's comparison."""
     loader = FileSystemLoader(ROOT / "roles" / "slurm_elastic" / "templates")
     environment = Environment(loader=loader, trim_blocks=True)  # as Ansible renders
+    environment.filters["hpcops.cluster.unit_sandbox"] = unit_sandbox
     environment.filters["comment"] = str
     names: dict[str, Any] = {
         "slurm_elastic_user": str(NOBODY),
@@ -154,19 +158,23 @@ def metrics_hook(state_directory: Path, collected: Path) -> list[str]:
     return shlex.split(hook.removeprefix("-+"))
 
 
+@pytest.fixture(name="reachable")
+def reachable_fixture() -> Iterator[Path]:
+    """A directory that other accounts reach, which the tests' own is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.fixture(name="collected")
-def collected_fixture(tmp_path: Path) -> Iterator[Path]:
-    """The directory of node_exporter's collector. Other accounts may reach the tests' directory."""
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    (tmp_path / "collected").mkdir()
-    yield tmp_path / "collected"
-    for path in tmp_path.parents[:2]:
-        path.chmod(0o700)
+def collected_fixture(reachable: Path) -> Path:
+    """The directory of node_exporter's collector."""
+    (reachable / "collected").mkdir()
+    return reachable / "collected"
 
 
-def test_metrics_of_the_service_reach_the_collector_whole_and_as_roots(tmp_path: Path, collected: Path) -> None:
-    account = hostile(tmp_path / "state")
+def test_metrics_of_the_service_reach_the_collector_whole_and_as_roots(reachable: Path, collected: Path) -> None:
+    account = hostile(reachable / "state")
     as_nobody(account, "echo up 1 >metrics.prom; chmod 4755 metrics.prom")
     subprocess.run(metrics_hook(account, collected), check=True)
     (found,) = collected.iterdir()
@@ -175,9 +183,9 @@ def test_metrics_of_the_service_reach_the_collector_whole_and_as_roots(tmp_path:
 
 
 @pytest.mark.parametrize("trap", ["ln -s {victim}/etc/.credentials metrics.prom", "ln -s {victim} metrics.prom"])
-def test_metrics_of_the_service_lead_root_nowhere(tmp_path: Path, collected: Path, victim: Path, trap: str) -> None:
+def test_metrics_of_the_service_lead_root_nowhere(reachable: Path, collected: Path, victim: Path, trap: str) -> None:
     (victim / "etc" / ".credentials").chmod(0o600)
-    account = hostile(tmp_path / "state")
+    account = hostile(reachable / "state")
     as_nobody(account, trap.format(victim=victim))
     subprocess.run(metrics_hook(account, collected), check=False, capture_output=True)
     as_nobody(account, "rm metrics.prom; echo '* * * * * root id' >metrics.prom")

@@ -272,6 +272,103 @@ def test_every_handler_is_notified(role: Path) -> None:
         )
 
 
+# --- Shell lines ---------------------------------------------------------------------------------------------------
+
+# What a shell line may have unquoted: numbers, and internals that roles and playbooks fix: plain words and whole shell lines.
+FIXED = {
+    "ansible_check_mode",
+    "__mariadb_folder",
+    "__munge_moment",
+    "__munge_step",
+    "__os_hardening_keep",
+    "__restore_verification",
+    "os_base_secret_probe",
+    "__slurm_auth_newer",
+    "__slurm_auth_listener",
+}
+QUOTED = re.compile(r"\|\s*(quote|int( \* \d+)?)\s*$|\|\s*map\('quote'\)\s*\|\s*join\(' '\)\s*$")
+LITERAL = re.compile(r"^\s*'[^']*' if \w+ else ''\s*$")
+
+
+def shell_lines(task: Task) -> str:
+    """The text of a task that a shell reads."""
+    shell, command = (task.keys.get(f"ansible.builtin.{kind}") or {} for kind in ("shell", "command"))
+    argv = [str(word) for word in command.get("argv", ())] if isinstance(command.get("argv"), list) else []
+    script = argv[argv.index("-c") + 1] if argv[:1] == ["sh"] and "-c" in argv else ""
+    checks = [
+        check["command"]
+        for check in (task.keys.get("hpcops.cluster.acceptance_checks") or {}).get("checks", ())
+        if isinstance(check, dict)
+    ]
+    return "\n".join([shell.get("cmd", ""), script, *checks])
+
+
+def fixed_words(role: Path) -> set[str]:
+    """Internals whose value is a word without a meaning to the shell."""
+    values = {name: value for path in sorted(role.glob("vars/**/*.yml")) for name, value in (load(path) or {}).items()}
+    return {name for name, value in values.items() if re.fullmatch(r"[\w./-]+", str(value))}
+
+
+def unquoted(task: Task, fixed: set[str]) -> list[str]:
+    found = (expression.strip() for expression in re.findall(r"\{\{(.*?)\}\}", shell_lines(task), re.DOTALL))
+    return [
+        expression
+        for expression in found
+        if not QUOTED.search(expression)
+        and not LITERAL.match(expression)
+        and not set(WORD.findall(re.sub(r"'[^']*'|\| *\w+", "", expression))) <= fixed
+    ]
+
+
+@each_role
+def test_a_variable_cannot_become_a_command_of_a_shell(role: Path) -> None:
+    for task in tasks_of(role):
+        assert unquoted(task, FIXED | fixed_words(role)) == [], f"{task}: add | quote"
+
+
+def test_a_variable_cannot_become_a_command_of_a_playbooks_shell() -> None:
+    for path in sorted((ROOT / "playbooks").rglob("*.yml")):
+        plays = [item for item in load(path) or [] if isinstance(item, dict)] if path.parent.name != "vars" else []
+        items = [task for play in plays for key in ("tasks", "pre_tasks", "post_tasks") for task in play.get(key) or []]
+        for task in tasks_below(items or plays, str(path.relative_to(ROOT)), None, None):
+            assert unquoted(task, FIXED | {"__restore_what"}) == [], f"{task}: add | quote"
+
+
+def commands_in(value: object) -> Iterator[str]:
+    """The commands of the checks that variables hold."""
+    if isinstance(value, Mapping):
+        yield from (str(item) for key, item in value.items() if key == "command")
+        yield from (command for item in value.values() for command in commands_in(item))
+    elif isinstance(value, list):
+        yield from (command for item in value for command in commands_in(item))
+
+
+def test_what_one_host_returned_is_no_part_of_another_hosts_check() -> None:
+    files = [*(ROOT / "roles").glob("*/vars/**/*.yml"), *(ROOT / "playbooks").glob("vars/*.yml")]
+    commands = [command for path in sorted(files) for command in commands_in(load(path))]
+    assert len(commands) > 10
+    assert [command for command in commands if "hostvars" in command] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("echo {{ a_name }}", ["a_name"]),
+        ('echo "{{ a_name }}"', ["a_name"]),
+        ("echo {{ hostvars[other].result.stdout }}", ["hostvars[other].result.stdout"]),
+        ("echo {{ names | join(' ') }}", ["names | join(' ')"]),
+        ("echo {{ a_name | quote }} {{ 5 | int }} {{ names | map('quote') | join(' ') }} {{ __word }}", []),
+    ],
+)
+def test_a_word_that_a_shell_would_read_is_found(line: str, found: list[str]) -> None:
+    for keys in (
+        {"ansible.builtin.shell": {"cmd": line}},
+        {"ansible.builtin.command": {"argv": ["sh", "-c", line]}},
+        {"hpcops.cluster.acceptance_checks": {"checks": [{"name": "a", "command": line}]}},
+    ):
+        assert unquoted(Task("a", "b", keys, None, None), {"__word"}) == found
+
+
 # --- Variables -----------------------------------------------------------------------------------------------------
 
 

@@ -97,10 +97,22 @@ class Case(NamedTuple):
 REPOSITORY = {"name": "x", "uris": ["http://example.org"], "suites": ["./"]}
 ARTIFACT = dict.fromkeys(("name", "version", "url", "checksum"), "x")
 ARTIFACT_VARIABLES = {f"os_base_artifact_{name}": value for name, value in ARTIFACT.items()}
-BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64}
+SIGNED = {"slurm_build_signing_key": "x", "slurm_build_public_key": "y"}
+BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64, **SIGNED}
 BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
 GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0", **TLS}
+METRICS = {"prometheus_scrape_password": "m" * 20}
+SECRET: dict[str, Any] = {
+    "os_base_secret_variable": "os_base_secret",
+    "os_base_secret_given": True,
+    "os_base_secret_file": "/no/file",
+    "os_base_secret_probe": "echo abc",
+    "os_base_secret_replace": False,
+    "os_base_secret_switch": "site_replace",
+    "os_base_secret_rotation": "rotate_site",
+    "__os_base_secret_wanted": "def",
+}
 CERTIFICATE: dict[str, Any] = {"os_base_ca_directory": "/ca", "os_base_certificate_directory": "/etc/c"}
 ENROOT: dict[str, Any] = {
     "enroot_artifact_checksum": "a" * 64,
@@ -154,6 +166,23 @@ CASES = {
         "os_base_repositories",
         "'y' needs at least one of suites",
         entry="validate_repositories",
+    ),
+    "repository that is trusted without a signature and without TLS": Case(
+        {
+            "os_base_repositories": [
+                REPOSITORY | {"uris": ["https://a", "http://b"], "trusted": True},
+                {**REPOSITORY, "name": "ok"},
+            ]
+        },
+        "os_base_repositories",
+        "'x' has trusted and an address without TLS",
+    ),
+    "another secret than the host has": Case(SECRET, "os_base_secret", "has the key abc", "validate_secret"),
+    "secret that the control machine lacks": Case(
+        SECRET | {"os_base_secret_given": False},
+        "os_base_secret_file",
+        "already has the cluster's key abc",
+        "validate_secret",
     ),
     "no time source": Case({"os_base_time_sources": []}, "os_base_time_sources"),
     "time source that is only a host": Case(
@@ -464,6 +493,13 @@ CASES = {
         "slurm_repository",
         "takes the packages from there",
     ),
+    "release that the distribution does not package": Case(
+        {"slurm_version": "99.11"},
+        "slurm_version",
+        "packages Slurm 24.11",
+        "validate_install",
+        {"distribution_release": "trixie"},
+    ),
     "authentication that the release does not have": Case(
         {"slurm_controllers": ["ctl1"], "slurm_auth": "slurm"},
         "slurm_auth",
@@ -494,14 +530,31 @@ CASES = {
         "validate_build",
     ),
     "signing key on EL": Case(
-        BUILD | {"slurm_build_signing_key": "x", "slurm_build_public_key": "x"},
+        BUILD,
         "slurm_build_signing_key",
         "Debian and Ubuntu only",
         "validate_build",
         {"os_family": "RedHat"},
     ),
+    "packages that nobody signs": Case(
+        BUILD | {"slurm_build_signing_key": "", "slurm_build_public_key": ""},
+        "slurm_build_signing_key",
+        "no unsigned packages",
+        "validate_build",
+    ),
+    "nodes of a build host without a key": Case(
+        {
+            "slurm_controllers": ["ctl1"],
+            "slurm_install_method": "build",
+            "slurm_version": "25.05.5",
+            "slurm_build_host": "b1",
+        },
+        "slurm_build_public_key",
+        "no unsigned packages",
+        "validate_install",
+    ),
     "signing key without its public half": Case(
-        BUILD | {"slurm_build_signing_key": "x"},
+        BUILD | {"slurm_build_public_key": ""},
         "slurm_build_public_key",
         "go together",
         "validate_build",
@@ -582,6 +635,22 @@ CASES = {
     ),
     "runbooks in a folder": Case({"prometheus_runbooks_url": "/srv/runbooks"}, "prometheus_runbooks_url", "http"),
     "samples that are kept for a while": Case({"prometheus_retention_time": "90 days"}, "prometheus_retention_time"),
+    "Prometheus with the password of exporters": Case(
+        METRICS | {"prometheus_password": "m" * 20, "prometheus_alertmanager_password": "a" * 20},
+        "prometheus_password",
+        "each exporter's host learns",
+    ),
+    "Alertmanager with the password of Prometheus": Case(
+        METRICS | {"prometheus_password": "p" * 20, "prometheus_alertmanager_password": "p" * 20},
+        "prometheus_alertmanager_password",
+        "silence alerts",
+    ),
+    "Alertmanagers that do not authenticate": Case(
+        {"prometheus_alertmanager_peers": ["mon2:9094"]}, "prometheus_alertmanager_peers", "os_base_ca_directory"
+    ),
+    "client certificate without its key": Case(
+        {"prometheus_scrape_certificate": "/etc/ssl/prometheus.crt"}, "prometheus_scrape_certificate", "go together"
+    ),
     "alerts to nobody that there is": Case(
         {"prometheus_alertmanager_route": {"receiver": "pager"}}, "prometheus_alertmanager_route", '"pager" is none'
     ),

@@ -194,7 +194,10 @@ def test_host_that_is_down_is_left_out_only_on_demand(host: Host) -> None:
     assert len(munge_keys()) == 2
     credential = host.check_output("munge --no-input")
     assert container(LAST).run(f"echo '{credential}' | unmunge").rc != 0
-    run_playbook("--tags=munge", f"--limit={LAST}").succeeded()
+    late = ("--tags=munge", f"--limit={LAST}")
+    assert "munge_key: " in run_playbook(*late).failed().failure
+    assert "munge_replace_key=true" in done.text
+    run_playbook(*late, variables={"munge_replace_key": True}).succeeded()
     assert len(munge_keys()) == 1
     assert munge_keys() != before
 
@@ -294,6 +297,17 @@ def test_key_for_tokens_from_the_inventory_is_the_one_to_change_to(host: Host) -
 def test_key_for_tokens_is_not_parted() -> None:
     refused = rotate_jwt(f"--limit={CONTROLLER}").failed()
     assert f"{ACCOUNTING}: not reachable, or left out by --limit" in refused.failure
+
+
+def test_control_machine_without_the_key_for_tokens_replaces_none(host: Host) -> None:
+    former, kept = token(), JWT_KEY_FILE.rename(JWT_KEY_FILE.with_name("elsewhere"))
+    try:
+        refused = run_playbook("--tags=slurmctld,slurmdbd").failed()
+        assert f"slurm_jwt_key_file: {JWT_KEY_FILE} does not exist on this machine" in refused.failure
+        assert not JWT_KEY_FILE.exists()
+    finally:
+        kept.rename(JWT_KEY_FILE)
+    assert accepted(host, former) == (True, True)
 
 
 def test_cluster_without_tokens_is_told_so() -> None:

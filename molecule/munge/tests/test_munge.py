@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import os
 import secrets
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import container, names, said
+from ansible_collections.hpcops.cluster.tests.support.hosts import CONFINED, container, names, said, write_attempt
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ def test_only_munge_can_read_the_key(host: Host) -> None:
     assert host.check_output("stat --format='%U:%G %a' /etc/munge") == "munge:munge 700"
 
 
+def test_munge_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
+    assert write_attempt(host, "munge") == CONFINED
+
+
 def test_munge_has_the_same_number_everywhere(host: Host) -> None:
     assert host.user("munge").uid == 450
 
@@ -68,13 +73,32 @@ def test_munged_has_the_threads_that_the_role_gives_it(host: Host) -> None:
     assert "--num-threads=10 " in command
 
 
+def test_control_machine_without_the_key_replaces_none_and_makes_none() -> None:
+    kept = KEY_FILE.rename(KEY_FILE.with_name("elsewhere"))
+    try:
+        for arguments in (["--check"], []):
+            refused = run_playbook(*arguments).failed()
+            assert f"munge_key_file: {KEY_FILE} does not exist on this machine" in refused.failure
+            assert refused.changed == []
+            assert not KEY_FILE.exists()
+    finally:
+        kept.rename(KEY_FILE)
+    assert run_playbook().succeeded().changed == []
+
+
 def test_new_key_is_in_force_at_once_and_shown_nowhere() -> None:
-    """One host gets the key. The other one has it already, and its munged does not run."""
+    """It is rejected before somebody asks for it. One host gets the key. The other one has it already, and its munged does not run."""
     a, b = container(A), container(B)
-    key = secrets.token_hex(64)
+    key, former = secrets.token_hex(64), a.check_output("cat /etc/munge/munge.key").encode()
     KEY_FILE.write_text(f"{key}\n")
     b.check_output(f"printf %s {key} >/etc/munge/munge.key && systemctl disable --now munge")
-    run = run_playbook("-vvv", "--diff").succeeded()
+    fingerprint, present = (hashlib.sha256(base64.b64encode(each)).hexdigest()[:12] for each in (key.encode(), former))
+    for arguments in (["--check"], []):
+        refused = run_playbook(*arguments).failed()
+        assert f"has the key {present}" in refused.failure
+        assert f"{KEY_FILE} is the key {fingerprint}" in refused.failure
+        assert refused.changed == []
+    run = run_playbook("-vvv", "--diff", variables={"munge_replace_key": True}).succeeded()
     assert {(task.removeprefix("hpcops.cluster.munge : "), name) for task, name in run.changed} == {
         ("Install the key and munged's options", A),
         ("Munge has its key", A),

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import (
+    PREFIX,
+    READER,
+    container,
+    eventually,
+    give_reader_certificate,
+    names,
+)
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -23,8 +30,14 @@ if TYPE_CHECKING:
 HOSTS = [PACKAGED, RELEASED]
 testinfra_hosts = [f"docker://{PREFIX}{name}" for name in HOSTS]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
-CA = "--cacert /etc/node_exporter/ca.crt"
+AUTHORITY = "--cacert /etc/node_exporter/ca.crt"
+CA = f"{AUTHORITY} {READER}"
 LAST_RUN = "/var/lib/hpcops/last-run"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reader() -> None:
+    give_reader_certificate(*names("all"))
 
 
 def answer(
@@ -53,6 +66,13 @@ def test_other_host_reads_metrics_over_tls_with_the_password(host: Host) -> None
     status, text = answer(host, url=f"https://{name}:9100")
     assert status == "200"
     assert f'nodename="{name}"' in text
+
+
+@pytest.mark.parametrize("own", ["", "--cert /etc/node_exporter/tls.crt --key /etc/node_exporter/tls.key"])
+def test_root_of_a_host_reads_no_other_host_with_the_password(host: Host, own: str) -> None:
+    name, _there = other(host)
+    url = f"https://{name}:9100"
+    assert answer(host, f"{AUTHORITY} {own} --user prometheus:{PASSWORD}", url) == ("000", "")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fill /srv/mirror: releases of a program with a list of checksums, and a flat package repository with two versions."""
+"""Fill /srv/mirror: releases of a program with a list of checksums, and a flat, signed package repository with two versions."""
 
 from __future__ import annotations
 
@@ -65,6 +65,12 @@ def main() -> None:
     index = PACKAGES / "Packages"
     index.write_text("\n".join(entries))
     (PACKAGES / "Release").write_text(f"Suite: molecule\nSHA256:\n {sha256(index)} {index.stat().st_size} Packages\n")
+    with tempfile.TemporaryDirectory() as home:
+        gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
+        subprocess.run([*gpg, "--quick-generate-key", "molecule"], check=True)
+        subprocess.run([*gpg, "--clear-sign", "--output", PACKAGES / "InRelease", PACKAGES / "Release"], check=True)
+        subprocess.run([*gpg, "--armor", "--export", "--output", PACKAGES / "key.asc"], check=True)
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
 
 
 main()

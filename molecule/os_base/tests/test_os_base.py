@@ -174,7 +174,8 @@ def test_pin_holds_the_package_at_its_version(host: Host) -> None:
 
 def test_run_starts_the_stopped_time_service_and_takes_away_what_is_not_set_any_more(host: Host) -> None:
     """The time service's configuration stays the same, so that nothing but its task starts it."""
-    repository = {"name": "molecule", "uris": ["http://server:8000/apt"], "suites": ["./"], "trusted": True}
+    repository = {"name": "molecule", "uris": ["http://server:8000/apt"], "suites": ["./"]}
+    repository["key"] = "/etc/apt/keyrings/molecule.asc"
     host.check_output("systemctl disable --now chrony && rm -f /var/lib/apt/lists/server:8000_*")
     run = play("base.yml", os_base_limits=[], os_base_sysctl={}, os_base_repositories=[repository])
     assert not run.failed, run.output

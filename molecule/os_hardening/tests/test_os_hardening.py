@@ -234,9 +234,27 @@ def test_sshd_that_locks_the_play_out_is_taken_back() -> None:
     assert not harden().succeeded().changed
 
 
+def test_session_forwards_no_port_of_the_host(host: Host) -> None:
+    in_force = dict(line.split(" ", 1) for line in host.check_output("sshd -T").splitlines() if " " in line)
+    assert {name: in_force[name] for name in ("allowtcpforwarding", "gatewayports", "permittunnel")} == {
+        "allowtcpforwarding": "local",
+        "gatewayports": "no",
+        "permittunnel": "no",
+    }
+    assert (in_force["clientaliveinterval"], in_force["maxstartups"]) == ("300", "10:30:60")
+    assert "ssh-rsa" not in in_force["hostkeyalgorithms"].split(",")
+
+
+def test_redirects_do_not_reach_the_host(host: Host) -> None:
+    rules = host.check_output("nft list chain inet hpcops input").splitlines()
+    places = [next(i for i, line in enumerate(rules) if text in line) for text in ("redirect drop", "icmp, ")]
+    assert places == sorted(places), "the redirects are accepted before they are dropped"
+
+
 def test_operators_may_do_what_sudo_says_and_no_more(host: Host) -> None:
     allowed = host.run("runuser --user=alice -- sudo --non-interactive --user=slurm scontrol ping")
     assert "is UP" in allowed.stdout
+    assert host.check_output("grep ^Defaults /etc/sudoers.d/00-hpcops-defaults") == "Defaults use_pty"
     assert host.run("runuser --user=alice -- sudo --non-interactive id").rc != 0
     assert host.run("runuser --user=bob -- sudo --non-interactive --user=slurm scontrol ping").rc != 0
     before = host.file("/etc/sudoers.d/hpcops-operators").content_string

@@ -177,9 +177,37 @@ def test_wrong_configuration_is_refused_by_name(host: Host) -> None:
 # --- Jobs ------------------------------------------------------------------------------------------------------------
 
 
-def test_job_makes_plain_images_into_nodes(host: Host, ec2: Ec2, cloud: Instances, report: Report) -> None:
+@pytest.fixture(scope="module")
+def attacked() -> list[str]:
+    """What the first job printed when it asked for credentials that are not its own."""
+    return []
+
+
+# What a job tries: the service as any program may ask it, then the program that has fetched the key.
+ATTACK = """
+import subprocess, urllib.request as web
+try:
+    ask = web.Request("SERVICE/latest/api/token", method="PUT")
+    token = {"X-aws-ec2-metadata-token": web.urlopen(ask, timeout=5).read().decode()}
+    ask = web.Request("SERVICE/latest/meta-data/iam/security-credentials/node", headers=token)
+    print("the metadata service:", web.urlopen(ask, timeout=5).read().decode())
+except OSError as error:
+    print("the metadata service:", error)
+try:
+    subprocess.run(["/usr/local/sbin/hpcops-instance", "key"])
+except OSError as error:
+    print("hpcops-instance:", error)
+"""
+
+
+def test_job_makes_plain_images_into_nodes(
+    host: Host, ec2: Ec2, cloud: Instances, report: Report, attacked: list[str], port: int
+) -> None:
     begin = time.monotonic()
-    job = submit(host, "cloud", "--nodes=2", "--output=/tmp/first")
+    gateway = docker("network", "inspect", "bridge", "--format={{(index .IPAM.Config 0).Gateway}}")
+    attack = base64.b64encode(ATTACK.replace("SERVICE", f"http://{gateway}:{port + 1}").encode()).decode()
+    run = f"srun hostname; echo {attack} | base64 -d | python3 - >/tmp/attack 2>&1"
+    job = submit(host, "cloud", "--nodes=2", "--output=/tmp/first", run=run)
     eventually(lambda: len(cloud.of("cpu")), lambda count: count == 2, seconds=30)
     report("from the job to two instances that boot", time.monotonic() - begin)
     wait_for(host, cloud, job, seconds=400)
@@ -193,12 +221,23 @@ def test_job_makes_plain_images_into_nodes(host: Host, ec2: Ec2, cloud: Instance
     assert munge_key(host) not in data
     assert "secret-of-the-hub" not in data
     first = next(each for each in cloud.of("cpu") if each.index == 0)
+    attacked.append(docker("exec", first.container, "cat", "/tmp/attack"))
     assert docker("exec", first.container, "cat", "/var/lib/first-command") == "first"
     assert docker("exec", first.container, "stat", "--format=%U %a", "/etc/munge/munge.key") == "munge 400"
     if DISTRO == "trixie":  # 22.05 knows no instances, and 26.05 does not take from slurmd what they are
         assert f"InstanceId={first.id}" in host.check_output("scontrol show node cpu-1")
     docker("commit", first.container, GOLDEN)
     cloud.images |= dict.fromkeys(("cpu", "spot"), GOLDEN)
+
+
+def test_a_job_on_a_cloud_node_cannot_read_the_profile_credentials(host: Host, attacked: list[str]) -> None:
+    """Nor the cluster's key that they open. Root of the same node got the key by them, or no job would have run."""
+    (printed,) = attacked
+    assert printed.count("the metadata service: ") == 1
+    assert re.search("the metadata service: .*refused", printed), printed
+    assert re.search("hpcops-instance: .*[Dd]enied", printed), printed
+    for secret in (KEYS["AWS_SECRET_ACCESS_KEY"], munge_key(host)):
+        assert secret not in printed
 
 
 def test_idle_nodes_are_suspended_and_their_instances_end(host: Host, ec2: Ec2, cloud: Instances) -> None:

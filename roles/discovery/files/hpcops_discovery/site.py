@@ -39,7 +39,8 @@ class Site:
         return cls(
             settings,
             database,
-            Access(database, settings.failures_per_minute),
+            # Each process counts for itself: together they allow no more.
+            Access(database, max(1, settings.failures_per_minute // settings.workers)),
             InventoryExport(database),
             Feed(database),
             Heartbeats(database),
@@ -51,7 +52,8 @@ class Site:
         self.feed.start()
         tasks = []
         if self.settings.health_checks:
-            checker = Checker(self.database, self.settings.check_ca_file, self.feed.nudge)
+            wanted = self.settings
+            checker = Checker(self.database, wanted.check_ca_file, self.feed.nudge, wanted.check_networks)
             tasks.append(asyncio.create_task(checker.run()))
         with _before_termination(self.feed.close):
             yield

@@ -279,7 +279,8 @@ def request_of(config: Config, pool: Pool, launch: Launch, whole: bool) -> dict[
         "MaxCount": len(launch.nodes),
         "InstanceType": pool.type,
         "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+        # One hop: a container's network on the instance does not reach it.
+        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
         "TagSpecifications": [{"ResourceType": kind, "Tags": pairs} for kind in ("instance", "volume")],
     }
     if place.image:

@@ -13,7 +13,13 @@ MEASURED = {"NodeName": "c1", "CPUs": 2, "RealMemory": 24000}
 
 def test_a_measurement_is_read() -> None:
     output = "v2\nNodeName=c1 CPUs=2 Boards=1 RealMemory=24000\nUpTime=0-01:00:00\n"
-    assert read_measure(output) == ("v2", {"NodeName": "c1", "CPUs": 2, "Boards": 1, "RealMemory": 24000})
+    assert read_measure(output) == ("v2", {"CPUs": 2, "Boards": 1, "RealMemory": 24000})
+
+
+@pytest.mark.parametrize("value", ["{{lookup('pipe','id')}}", "2x", "-2", "\u0662", "1" * 16, "", "0x10", "2;id"])
+def test_a_compromised_node_reports_numbers_or_nothing(value: str) -> None:
+    output = f"{{{{evil}}}}\nCPUs={value} Evil={{{{1}}}} RealMemory=24000\nslurm_source_url: x\n"
+    assert read_measure(output) == ("none", {"RealMemory": 24000})
 
 
 @pytest.mark.parametrize("output", ["none\n", "v1", ""])

@@ -165,7 +165,6 @@ def test_two_things_in_one_group_are_named() -> None:
         ({}, "no clusters and hosts"),
         ({"clusters": [], "hosts": {}}, "no clusters and hosts"),
         ({"clusters": {"a-b": {}, "a_b": {}}, "hosts": {}}, "would both be the group cluster_a_b"),
-        (hosts(roles=["cluster_beta"]), "would both be the group cluster_beta"),
         (hosts(cluster="gamma"), "host a1 is in no cluster"),
         (hosts(vars=[]), "host a1 has vars of another kind"),
         (hosts(labels=[], roles="slurmd"), "host a1 has labels, roles of another kind"),
@@ -225,3 +224,62 @@ def test_name_that_cannot_be_one_is_shown_by_its_first_hundred_characters() -> N
     changed["hosts"] = {"-" * 120: {}}
     with pytest.raises(InventoryError, match=rf"with the name '{'-' * 100}', which cannot"):
         snapshot_of(changed, Wanted())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ansible_ssh_common_args",
+        "ansible_connection",
+        "ansible_python_interpreter",
+        "ansible_become_exe",
+        "hpcops_discovery_url",
+        "slurmctld_extra_files",
+        "slurm_elastic_boot_commands",
+        "slurm_source_url",
+        "slurm_cluster_name",
+        "lookup",
+    ],
+)
+def test_a_writer_of_hosts_cannot_set_what_runs_elsewhere(name: str) -> None:
+    found = snapshot_of(hosts(vars={name: "x", "site_rack": "r1"}), Wanted())
+    assert found.hosts["a1"] == {"site_rack": "r1"}
+    assert name in found.warnings[0]
+    assert "allow_variables" in found.warnings[0]
+
+
+def test_a_writer_of_a_cluster_cannot_set_what_runs_elsewhere() -> None:
+    answer = copy.deepcopy(ANSWER)
+    answer["clusters"]["alpha"]["vars"].update(ansible_connection="local", site_rack="r1")
+    found = snapshot_of(answer, Wanted())
+    assert found.group_vars["cluster_alpha"] == {"slurm_cluster_name": "alpha", "site_rack": "r1"}
+
+
+@pytest.mark.parametrize("pattern", ["slurm_source_url", "slurm_source_*", "*"])
+def test_operator_may_let_the_api_set_a_reserved_variable(pattern: str) -> None:
+    found = snapshot_of(hosts(vars={"slurm_source_url": "https://x"}), Wanted(allowed=(pattern,)))
+    assert found.hosts["a1"] == {"slurm_source_url": "https://x"}
+    assert not found.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_kept"),
+    [
+        ("ansible_host", "10.0.0.1", True),
+        ("ansible_host", "fd00::1", True),
+        ("ansible_host", "a1.example.org", True),
+        ("ansible_host", "-oProxyCommand=id", False),
+        ("ansible_host", "fe80::1%x\n10.0.0.66 ctl", False),
+        ("ansible_host", "a1 b1", False),
+        ("ansible_host", ["10.0.0.1"], False),
+        ("ansible_port", 22, True),
+        ("ansible_port", "22 -oProxyCommand=id", False),
+        ("ansible_user", "admin", True),
+        ("ansible_user", "-oProxyCommand=id", False),
+        ("ansible_user", "a b", False),
+    ],
+)
+def test_an_address_is_no_option_of_the_connections_program(name: str, value: object, is_kept: bool) -> None:
+    found = snapshot_of(hosts(vars={name: value}), Wanted())
+    assert found.hosts["a1"] == ({name: value} if is_kept else {})
+    assert bool(found.warnings) != is_kept

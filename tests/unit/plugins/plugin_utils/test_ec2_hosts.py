@@ -104,8 +104,12 @@ def test_role_cannot_take_a_group_that_has_another_meaning(role: str) -> None:
 
 
 def test_role_cannot_take_the_group_of_a_cluster() -> None:
-    with pytest.raises(InventoryError, match="would both be the group cluster_alpha"):
-        whole(instance(tags={"hpcops:roles": "cluster_alpha", "hpcops:cluster": "alpha"}))
+    found = whole(
+        instance("i-1", tags={"hpcops:roles": "cluster_alpha", "hpcops:cluster": "beta"}),
+        instance("i-2", tags={"hpcops:cluster": "alpha"}),
+    )
+    assert found.groups["cluster_alpha"] == ["i-2.internal"]
+    assert "would both be the group cluster_alpha" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_equal_names_give_way_to_the_next_until_all_differ() -> None:
         "i-2": "i-2",
         "i-3": "i-3",
     }
-    assert [text.partition(";")[0] for text in found.warnings] == [
+    assert [text.partition(";")[0] for text in found.notes] == [
         "2 instances are called w",
         "2 instances are called i-2",
     ]
@@ -276,6 +280,21 @@ def test_expressions_see_tags_without_their_being_variables() -> None:
 )
 def test_address_is_the_first_that_there_is(options: dict[str, Any], address: str | None) -> None:
     assert whole(instance(tags={"Name": "n"}), **options).hosts["n"].get("ansible_host") == address
+
+
+def test_instance_with_only_an_ipv6_address_has_it() -> None:
+    found = whole(instance(PrivateIpAddress="", Ipv6Address="2001:db8::1"), hostnames=("instance-id",))
+    assert found.hosts["i-1"]["ansible_host"] == "2001:db8::1"
+    assert found.notes == ()
+    assert "Ipv6Address" in (Wanted().members or ())
+
+
+def test_instances_without_an_address_are_named() -> None:
+    found = whole(*(instance(f"i-{n}") for n in range(22)), hostnames=("instance-id",), addresses=("ipv6-address",))
+    (note,) = found.notes
+    assert note.startswith("addresses: account one: i-0, i-1, ")
+    assert "i-19 and 2 more: no ansible_host, because none of ipv6-address is there" in note
+    assert found.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,6 @@ def test_two_origins_of_one_group_are_told_once(one: str, other: str) -> None:
     "origins",
     [
         [("cluster", "a-b"), ("cluster", "a.b")],
-        [("cluster", "a"), ("role", "cluster_a")],
         [("role", "cluster_a"), ("cluster", "a")],
     ],
 )
@@ -59,6 +58,14 @@ def test_cluster_shares_its_group_with_nothing(origins: list[tuple[str, ...]]) -
     groups.add(origins[0])
     with pytest.raises(InventoryError, match="would both be the group cluster_a"):
         groups.add(origins[1])
+
+
+def test_a_role_cannot_join_a_clusters_group_nor_stop_its_inventory() -> None:
+    groups = Groups()
+    groups.add(("cluster", "a"), ["a1"])
+    groups.add(("role", "cluster_a"), ["evil"])
+    assert groups.members == {"cluster_a": ["a1"]}
+    assert "would both be the group cluster_a" in groups.warnings()[0]
 
 
 @pytest.mark.parametrize("name", ["all", "ungrouped", FAILED])

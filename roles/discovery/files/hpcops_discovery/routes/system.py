@@ -65,11 +65,10 @@ def _render(site: Site, principal: Principal, state: State) -> str:
 async def _viewer(site: Site, request: Request) -> tuple[State, Principal]:
     if site.settings.status_public:
         return await run_in_threadpool(site.database.state), PUBLIC
-    state, principal = await run_in_threadpool(site.access.identify, _password(request))
-    if principal is None:
-        raise site.access.unauthenticated(client_of(request), "Basic")
+    state, principal = await run_in_threadpool(site.access.identify, _password(request), client_of(request), "Basic")
+    request.state.principal = principal.name
     if not principal.may("read"):
-        raise Denied(principal, f"token '{principal.name}' has the scope {principal.scope}; this needs read")
+        raise Denied.of_scope(principal, "read")
     return state, principal
 
 
