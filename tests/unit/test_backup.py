@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import io
 import json
 import os
@@ -201,8 +202,18 @@ def test_what_would_not_fit_is_refused_before_it_is_written(
         store.make("text", source)
 
 
-def test_second_run_waits_for_the_first(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_run_waits_for_the_first(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     order = []
+    waits, flock = threading.Event(), fcntl.flock
+
+    def noted(handle: Any, operation: int) -> None:
+        if not operation & fcntl.LOCK_NB:
+            waits.set()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", noted)
 
     def second() -> None:
         with store.locked():
@@ -211,8 +222,8 @@ def test_second_run_waits_for_the_first(store: Store, capsys: pytest.CaptureFixt
     thread = threading.Thread(target=second)
     with store.locked():
         thread.start()
-        while "waiting for another run" not in capsys.readouterr().err:
-            pass
+        assert waits.wait(60)
+        assert "waiting for another run" in capsys.readouterr().err
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
