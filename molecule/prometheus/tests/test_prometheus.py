@@ -56,7 +56,9 @@ def main_pid(host: Host) -> str:
     return str(host.check_output("systemctl show --property=MainPID --value hpcops-prometheus"))
 
 
-@pytest.mark.parametrize(("url", "known"), [(PROMETHEUS, KNOWN), (ALERTMANAGER, SILENCES)])
+@pytest.mark.parametrize(
+    ("url", "known"), [(PROMETHEUS, KNOWN), (ALERTMANAGER, SILENCES)], ids=["prometheus", "alertmanager"]
+)
 def test_nobody_reads_without_the_password_or_without_tls(host: Host, url: str, known: str) -> None:
     assert status(host, known, f"{url}/-/ready") == "200"
     assert status(host, CA, f"{url}/-/ready") == "401"
@@ -68,6 +70,12 @@ def test_nobody_reads_without_the_password_or_without_tls(host: Host, url: str, 
 @pytest.mark.parametrize(
     ("url", "password"),
     [(PROMETHEUS, METRICS), (ALERTMANAGER, METRICS), (PROMETHEUS, SILENCER), (ALERTMANAGER, PASSWORD)],
+    ids=[
+        "exporters to Prometheus",
+        "exporters to Alertmanager",
+        "Alertmanager to Prometheus",
+        "Prometheus to Alertmanager",
+    ],
 )
 def test_password_of_another_opens_neither_prometheus_nor_alertmanager(
     host: Host, url: str, password: str, user: str
