@@ -365,6 +365,8 @@ class Change:
 
     def check_jobs(self) -> None:
         found: list[str] = []
+        unreadable = self.plan["unreadable"]
+        why = f"The present files cannot be read ({unreadable}), so this change may end any job. " if unreadable else ""
         for change in self.plan["data"]["changes"]:
             if not change["jobs"]:
                 continue
@@ -375,18 +377,13 @@ class Change:
                     jobs += self.controller.waiting_jobs(change["name"])
             except ControllerError as error:
                 self.fail(
-                    f"{change['file']}: {change['kind']} {change['name']} may only change when no job is concerned, and slurmctld"
+                    f"{why}{change['file']}: {change['kind']} {change['name']} may only change when no job is concerned, and slurmctld"
                     f" cannot be asked ({error}). Nothing was replaced. Start slurmctld, or set force."
                 )
             found += [f"{change['file']}: {change['kind']} {change['name']}: {job}" for job in jobs]
-        if found and self.plan["unreadable"]:
-            self.fail(
-                f"The present files cannot be read ({self.plan['unreadable']}), so this change may end any job, and nothing was replaced."
-                " Wait for these jobs, correct the present files, or set force:\n" + "\n".join(found)
-            )
         if found:
             self.fail(
-                "Jobs would not survive this change, and nothing was replaced. Wait for them, drain first, or set force:\n"
+                f"{why}Jobs would not survive this change, and nothing was replaced. Wait for them, drain first, or set force:\n"
                 + "\n".join(found)
             )
 

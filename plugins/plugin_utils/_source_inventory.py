@@ -252,6 +252,7 @@ class SourceInventory(BaseInventoryPlugin):
         inventory = self.inventory
         children = {name: {child.name for child in group.child_groups} for name, group in inventory.groups.items()}
         refuse_cycles(parents, children)
+        self._refuse_other_clusters(snapshot)
         for group, variables in snapshot.group_vars.items():
             inventory.add_group(group)
             for name, value in variables.items():
@@ -263,6 +264,21 @@ class SourceInventory(BaseInventoryPlugin):
         for group, names in snapshot.groups.items():
             self._add_hosts(inventory.add_group(group), names)
         self._add_constructed(constructed, parents)
+
+    def _refuse_other_clusters(self, snapshot: Snapshot) -> None:
+        """Refuse hosts that another source has put into another cluster: roles would give them what both clusters have."""
+        for group, variables in snapshot.group_vars.items():
+            known = [
+                self.inventory.hosts[name] for name in snapshot.groups.get(group, ()) if name in self.inventory.hosts
+            ]
+            for host in known:
+                for other in host.get_groups():
+                    name = other.vars.get("slurm_cluster_name")
+                    if name and other.name == group_name(f"cluster_{name}") and other.name != group:
+                        raise InventoryError(
+                            f"host {host.name} is in the cluster {variables.get('slurm_cluster_name')}, and another source has it"
+                            f" in the cluster {name}; correct one of them, or give them different names"
+                        )
 
     def _add_hosts(self, group: str, hosts: list[str]) -> None:
         inventory = self.inventory

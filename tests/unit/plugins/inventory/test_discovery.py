@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "x.discovery.yml"
         self.cache = folder / "cache"
+        self.prepare: Callable[[InventoryData], None] = lambda _inventory: None
         self.inventory = InventoryData()
 
     def read(
@@ -76,6 +77,7 @@ class Site:
         plugin.client = FakeClient
         assert plugin.verify_file(str(self.path))
         self.inventory = InventoryData()
+        self.prepare(self.inventory)
         for parent, group in before:
             self.inventory.add_child(self.inventory.add_group(parent), self.inventory.add_group(group))
         plugin.parse(self.inventory, DataLoader(), str(self.path), cache=cache)
@@ -254,6 +256,25 @@ def test_examples_work_for_a_controller_and_for_hosts_without_labels_and_racks(s
     assert (members["gpu_nodes"], members["in_production"], members["rack_r1"]) == (["n1"], ["n1"], ["n1"])
     assert members["rack_unknown"] == ["ctl1", "n2"]
     assert [host.vars["site_is_big"] for host in inventory.hosts.values()] == [False, True, False]
+
+
+@pytest.mark.parametrize(("other", "is_refused"), [("beta", True), ("alpha", False)])
+def test_host_that_another_source_has_in_another_cluster_is_refused(site: Site, other: str, is_refused: bool) -> None:
+    def add(inventory: InventoryData) -> None:
+        inventory.set_variable(inventory.add_group(f"cluster_{other}"), "slurm_cluster_name", other)
+        inventory.set_variable("all", "slurm_cluster_name", "default")
+        inventory.add_host("n1", f"cluster_{other}")
+
+    site.prepare = add
+    if not is_refused:
+        assert set(site.read(answer("n1", "n2")).hosts) == {"n1", "n2"}
+        return
+    with pytest.raises(
+        AnsibleParserError, match="host n1 is in the cluster alpha, and another source has it in the cluster beta"
+    ):
+        site.read(answer("n2", "n1"))
+    assert list(site.inventory.hosts) == ["n1"]
+    assert FAILED in site.inventory.groups
 
 
 def test_flushed_cache_is_not_asked_with_but_still_compared(site: Site) -> None:
