@@ -85,7 +85,7 @@ _COMMANDS = (
     mariadb_external_admin_password mariadb_external_admin_user mariadb_external_ca mariadb_external_host
     mariadb_external_password mariadb_external_user mariadb_galera_bootstrap mariadb_galera_nodes
     mariadb_galera_ca_directory mariadb_tls_certificate mariadb_tls_key mariadb_tls_names munge_key munge_replace_key
-    munge_rotation_hubs os_base_backup_key os_base_backup_key_file os_base_backup_s3 os_base_ca_name
+    munge_rotation_hubs os_base_backup_key os_base_backup_key_file os_base_backup_s3 os_base_ca_name os_base_ca_replace
     os_base_certificate_names os_base_exporter_client_ca os_base_exporter_tls_certificate
     os_base_exporter_tls_key os_base_exporter_tls_names os_base_exporter_users os_base_secret_file
     os_base_secret_probe prometheus_alertmanager_password prometheus_alertmanager_receivers
