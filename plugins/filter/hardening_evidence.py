@@ -18,12 +18,16 @@ short_description: Results of checks as evidence that can be kept
 description:
   - Puts beside each result of M(hpcops.cluster.acceptance_checks) what was expected, without times, so that nothing changes where
     nothing has changed.
-positional: _input, controls
+positional: _input, host, controls
 options:
   _input:
     description: The results, in the order of the controls.
     type: list
     elements: dict
+    required: true
+  host:
+    description: Name of the host that returned them. It counts whatever the results say.
+    type: str
     required: true
   controls:
     description: The checks, as the module took them.
@@ -36,7 +40,7 @@ EXAMPLES = r"""
 - name: Keep what was found
   ansible.builtin.copy:
     dest: evidence.json
-    content: "{{ found.results | hpcops.cluster.hardening_evidence(controls) | to_nice_json }}"
+    content: "{{ found.results | hpcops.cluster.hardening_evidence(inventory_hostname, controls) | to_nice_json }}"
 """
 
 RETURN = r"""
@@ -48,11 +52,9 @@ _value:
 
 
 @raises_filter_errors
-def hardening_evidence(results: Any, controls: Any) -> list[dict[str, Any]]:
+def hardening_evidence(results: Any, host: str, controls: Any) -> list[dict[str, Any]]:
     """Return the evidence."""
-    found = [
-        as_mapping(result, "a result", "host", "passed") for result in as_list(results, "hardening_evidence: the input")
-    ]
+    found = [as_mapping(result, "a result", "passed") for result in as_list(results, "hardening_evidence: the input")]
     asked = [
         as_mapping(control, "a control", "name", "command")
         for control in as_list(controls, "hardening_evidence: the controls")
@@ -61,12 +63,12 @@ def hardening_evidence(results: Any, controls: Any) -> list[dict[str, Any]]:
         raise HpcopsError("hardening_evidence: the results are not those of the controls")
     return [
         {
-            "host": result["host"],
+            "host": host,
             "control": control["name"],
             "command": control["command"],
             "expected": control.get("expect", "the command succeeds"),
             "actual": result.get("detail", ""),
-            "passed": result["passed"],
+            "passed": result["passed"] is True,
         }
         for result, control in zip(found, asked)
     ]

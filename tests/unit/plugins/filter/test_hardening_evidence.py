@@ -17,13 +17,13 @@ CONTROLS = [
 
 def results(seconds: float) -> list[dict[str, Any]]:
     return [
-        {"host": "c1", "name": CONTROLS[0]["name"], "passed": False, "detail": "yes", "seconds": seconds},
-        {"host": "c1", "name": CONTROLS[1]["name"], "passed": True, "detail": "", "seconds": seconds},
+        {"host": "another", "name": CONTROLS[0]["name"], "passed": False, "detail": "yes", "seconds": seconds},
+        {"host": "another", "name": CONTROLS[1]["name"], "passed": True, "detail": "", "seconds": seconds},
     ]
 
 
 def test_each_control_has_what_was_expected_and_found() -> None:
-    first, second = hardening_evidence(results(0.1), CONTROLS)
+    first, second = hardening_evidence(results(0.1), "c1", CONTROLS)
     assert first == {
         "host": "c1",
         "control": "nobody logs in by a password",
@@ -36,21 +36,21 @@ def test_each_control_has_what_was_expected_and_found() -> None:
 
 
 def test_two_runs_that_found_the_same_give_the_same() -> None:
-    assert hardening_evidence(results(0.1), CONTROLS) == hardening_evidence(results(7.0), CONTROLS)
+    assert hardening_evidence(results(0.1), "c1", CONTROLS) == hardening_evidence(results(7.0), "c1", CONTROLS)
 
 
 def test_results_of_other_controls_are_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="the results are not those of the controls"):
-        hardening_evidence(results(0.1), CONTROLS[:1])
+        hardening_evidence(results(0.1), "c1", CONTROLS[:1])
 
 
 @pytest.mark.parametrize(
     ("results", "controls", "says"),
     [
-        ([{"name": "a", "host": "c1"}], [{"name": "a", "command": "x"}], "a result lacks passed"),
-        ([{"name": "a", "host": "c1", "passed": True}], [{"name": "a"}], "a control lacks command"),
+        ([{"name": "a"}], [{"name": "a", "command": "x"}], "a result lacks passed"),
+        ([{"name": "a", "passed": True}], [{"name": "a"}], "a control lacks command"),
     ],
 )
 def test_what_lacks_something_is_refused(results: Any, controls: Any, says: str) -> None:
     with pytest.raises(AnsibleFilterError, match=says):
-        hardening_evidence(results, controls)
+        hardening_evidence(results, "c1", controls)
