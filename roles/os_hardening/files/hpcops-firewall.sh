@@ -14,7 +14,7 @@
 set -eu
 rules=/etc/hpcops/firewall.nft
 wanted=/etc/hpcops/firewall.wanted.nft
-hosts=/etc/hpcops/firewall.hosts
+hosts=/var/lib/hpcops-firewall/hosts
 state=/run/hpcops-firewall
 undo=hpcops-firewall-undo
 
@@ -73,7 +73,7 @@ listing() {
   nft --stateless list table inet hpcops 2>/dev/null
 }
 
-mkdir -p "$state"
+mkdir -p "$state" "${hosts%/*}"
 case ${1:-} in
   load) load "$rules" ;;
   try)
