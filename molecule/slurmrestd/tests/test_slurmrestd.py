@@ -274,7 +274,7 @@ def test_new_key_ends_all_tokens_and_jobs_go_on(host: Host, alice: str) -> None:
     look = f"squeue --noheader --jobs={number} --format=%T"
     eventually(lambda: controller.check_output(look).strip(), lambda state: state == "RUNNING")
     (STATE / "jwt.key").rename(STATE / "jwt.key.former")
-    run_playbook("--tags=slurmctld,slurmdbd").succeeded()
+    run_playbook("--tags=slurmctld,slurmdbd", variables={"slurm_replace_keys": True}).succeeded()
     eventually(lambda: curl(host, f"/slurm/{VERSION}/jobs", who=("alice", alice))[0], lambda status: status == REFUSED)
     fresh = token("alice")
     eventually(lambda: curl(host, f"/slurm/{VERSION}/jobs", who=("alice", fresh))[0], lambda status: status == 200)
