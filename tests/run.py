@@ -153,7 +153,7 @@ class Runner:
             output.write(f"\nERROR: it did not end in {LIMIT_SECONDS * self.patience:.0f} s and was ended\n")
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-            for _ in range(100):
+            for _attempt in range(100):
                 time.sleep(0.1)
                 os.killpg(process.pid, 0)  # raises as soon as nothing is left
             os.killpg(process.pid, signal.SIGKILL)

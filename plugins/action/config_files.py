@@ -20,12 +20,9 @@ from ansible_collections.hpcops.cluster.plugins.plugin_utils._asking import Aski
 OPTIONS = {"path", "content", "base64", "state", "target", "owner", "group", "mode", "validate", "sensitive"}
 # One line for each path: what it is, its owner and group by number and name, its mode, then where it leads or its checksum.
 # Fields are separated by "|", which none of them contains but a link's target, the last one.
-# dd waits for no FIFO and follows no link that takes the file's place meanwhile.
 LOOK = """look() {
   stat --format='%F|%u|%U|%g|%G|%a|' "$1" 2>/dev/null | tr -d '\\n'
-  if [ -L "$1" ]; then readlink "$1"
-  elif [ -f "$1" ]; then dd if="$1" iflag=nofollow,nonblock bs=64K status=none | sha256sum
-  else echo; fi
+  if [ -L "$1" ]; then readlink "$1"; elif [ -f "$1" ]; then sha256sum <"$1"; else echo; fi
 }"""
 KINDS = {
     "file": ("regular file", "regular empty file"),

@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
                 return {**result, "failed": True, "msg": message, "plan": plan.as_data()}
             arguments["plan"] = for_module(plan, before, wanted)
         except HpcopsError as error:
-            raise AnsibleActionFail(str(error)) from None  # it would repeat the cause
+            raise AnsibleActionFail(str(error)) from error
         done: dict[str, Any] = self._execute_module(
             module_name="hpcops.cluster.slurm_config", module_args=arguments, task_vars=task_vars
         )
@@ -127,7 +127,6 @@ def for_module(plan: Plan, before: Files, wanted: Files) -> dict[str, Any]:
     return {
         "data": plan.as_data(),
         "text": plan.text,
-        "unreadable": plan.unreadable,
         "trial": trial_text(wanted),
         "address": ADDRESS,
         "controllers": [name for name in configuration.parameters.get("slurmctldhost", []) if "(" not in name],

@@ -45,7 +45,6 @@ options:
     env:
       - name: HPCOPS_INVENTORY_CACHE_DIR
 notes:
-  - An environment variable C(HPCOPS_…) of an option wins over the file, so that it can change one run.
   - Paths such as V(labels.rack), their comparisons with constants, and such joined by V(and), V(or) and V(not) are evaluated without
     Jinja in O(compose), O(groups) and O(keyed_groups), several times faster. Other expressions are compiled once.
   - Values from the source are never templates, and never part of an expression's source.

@@ -6,12 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import as_list, raises_filter_errors
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._hostvars import read_variables
 
 DOCUMENTATION = r"""
 name: acceptance_report
@@ -56,16 +52,13 @@ _value:
 """
 
 
-@raises_filter_errors
-def acceptance_report(hosts: Any, hostvars: Any, *registered: str) -> dict[str, Any]:
+def acceptance_report(
+    hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], *registered: str
+) -> dict[str, Any]:
     """The results of the hosts, counted and laid out; a failed one for each host without any."""
     rows, silent = [], []
-    if not registered:
-        raise HpcopsError("acceptance_report: no name of a registered variable is given")
-    for host, variables in read_variables(
-        as_list(hosts, "acceptance_report: the input"), hostvars, registered.__contains__, "acceptance_report"
-    ):
-        found = [_results(variables.get(name)) for name in registered]
+    for host in hosts:
+        found = [(hostvars[host].get(name) or {}).get("results") for name in registered]
         if found[0]:
             rows += [_row(host, result) for results in found for result in results or () if isinstance(result, Mapping)]
         else:
@@ -82,10 +75,6 @@ def acceptance_report(hosts: Any, hostvars: Any, *registered: str) -> dict[str, 
         "table": table(rows),
         "failures": table(failures),
     }
-
-
-def _results(registered: Any) -> Any:
-    return registered.get("results") if isinstance(registered, Mapping) else None
 
 
 def _row(host: str, result: Mapping[str, Any]) -> dict[str, Any]:

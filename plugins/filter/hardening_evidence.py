@@ -54,11 +54,8 @@ _value:
 @raises_filter_errors
 def hardening_evidence(results: Any, host: str, controls: Any) -> list[dict[str, Any]]:
     """Return the evidence."""
-    found = [as_mapping(result, "a result", "passed") for result in as_list(results, "hardening_evidence: the input")]
-    asked = [
-        as_mapping(control, "a control", "name", "command")
-        for control in as_list(controls, "hardening_evidence: the controls")
-    ]
+    found = [as_mapping(result, "a result") for result in as_list(results, "hardening_evidence: the input")]
+    asked = [as_mapping(control, "a control") for control in as_list(controls, "hardening_evidence: the controls")]
     if [result.get("name") for result in found] != [control.get("name") for control in asked]:
         raise HpcopsError("hardening_evidence: the results are not those of the controls")
     return [
@@ -68,7 +65,7 @@ def hardening_evidence(results: Any, host: str, controls: Any) -> list[dict[str,
             "command": control["command"],
             "expected": control.get("expect", "the command succeeds"),
             "actual": result.get("detail", ""),
-            "passed": result["passed"] is True,
+            "passed": result["passed"],
         }
         for result, control in zip(found, asked)
     ]

@@ -82,7 +82,7 @@ def _records(entry: Mapping[str, Any], number: int, cluster: str) -> Iterator[di
     lists = {
         purpose: _texts(address, f"{name}: addresses.{purpose}")
         for purpose, address in as_mapping(entry.get("addresses") or {}, f"host_records: {name}: addresses").items()
-        if isinstance(address, str) and ("[" in address or "," in address)
+        if isinstance(address, str) and "[" in address
     }
     for purpose, addresses in lists.items():
         if len(addresses) != len(names):
@@ -99,8 +99,10 @@ def _records(entry: Mapping[str, Any], number: int, cluster: str) -> Iterator[di
 
 
 def _texts(text: str, what: str) -> list[str]:
+    """Expand a host list after whose last bracket more text may come, as a domain does."""
+    listed, bracket, rest = text.rpartition("]")
     try:
-        return expand(text)
+        return [name + rest for name in expand(listed + bracket)] if bracket else [text]
     except HostlistError as error:
         raise HpcopsError(f"host_records: {what}: {error}") from error
 

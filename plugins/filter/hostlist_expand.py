@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HostlistError, kind_of
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HostlistError
 from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import raises_filter_errors
 
@@ -23,9 +23,9 @@ positional: _input
 options:
   _input:
     description:
-      - A host list, such as V(c[1-2,08-10],gpu7), V(rack[0-3]-node[1-4]) or V(c[1-2]-ib). Names are separated by commas or blanks.
-      - A text that Slurm does not read is an error, for example V(c[3-1]) or V(c[1-2).
-      - An expression has at most 65536 names, which are the most nodes that Slurm supports.
+      - A host list, such as V(c[1-2,08-10],gpu7) or V(rack[0-3]n[1-4]).
+      - A text that Slurm does not read is an error, for example V(c[1-2]-ib), V(c[3-1]) or V(c[1-2).
+      - A range has at most 65536 names, as in Slurm.
     type: str
     required: true
 seealso:
@@ -58,7 +58,7 @@ _value:
 def hostlist_expand(hostlist: Any) -> list[str]:
     """Return the names of the host list."""
     if not isinstance(hostlist, str):
-        raise HostlistError(f"hostlist_expand: the input must be a text, not {kind_of(hostlist)}")
+        raise HostlistError(f"hostlist_expand: the input must be a text, not {type(hostlist).__name__}")
     return expand(hostlist)
 
 

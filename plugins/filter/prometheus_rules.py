@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import as_list, as_mapping, raises_filter_errors
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import as_mapping, raises_filter_errors
 
 DOCUMENTATION = r"""
 name: prometheus_rules
@@ -18,7 +18,7 @@ version_added: 0.1.0
 short_description: Change alerting rules of Prometheus as a site wants them
 description:
   - Takes the content of a file of rules, and returns it with the site's changes of its alerts. Recording rules stay as they are.
-  - An address is put before the C(runbook_url) of each alert that has one.
+  - An address is put before the C(runbook_url) of each alert.
 positional: _input
 options:
   _input:
@@ -69,16 +69,10 @@ def prometheus_rules(rules: Any, changes: Any, runbooks: str) -> dict[str, Any]:
         if unknown:
             raise HpcopsError(f"changes: {name}: {', '.join(unknown)} cannot be changed")
     groups = [
-        {**group, "rules": [changed(rule, wanted, runbooks) for rule in _rules(group) if enabled(rule, wanted)]}
-        for number, each in enumerate(as_list(as_mapping(rules, "the file of rules", "groups")["groups"], "groups"))
-        for group in [as_mapping(each, f"groups[{number}]", "name", "rules")]
+        {**group, "rules": [changed(rule, wanted, runbooks) for rule in group["rules"] if enabled(rule, wanted)]}
+        for group in as_mapping(rules, "rules")["groups"]
     ]
     return {"groups": groups}
-
-
-def _rules(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    where = f"the rules of the group {group['name']}"
-    return [as_mapping(rule, f"{where}: number {n}") for n, rule in enumerate(as_list(group["rules"], where), start=1)]
 
 
 def enabled(rule: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -90,16 +84,9 @@ def changed(rule: Mapping[str, Any], changes: Mapping[str, Any], runbooks: str) 
     if "alert" not in rule:
         return dict(rule)
     change = changes.get(rule["alert"], {})
-    merged = {
-        name: {
-            **as_mapping(rule.get(name) or {}, f"the alert {rule['alert']}: {name}"),
-            **as_mapping(change.get(name) or {}, f"changes: {rule['alert']}: {name}"),
-        }
-        for name in MERGED
-    }
-    annotations = merged["annotations"]
-    if "runbook_url" in annotations and "runbook_url" not in (change.get("annotations") or {}):
-        annotations["runbook_url"] = f"{runbooks}/{annotations['runbook_url']}"
+    merged = {name: {**rule[name], **change.get(name, {})} for name in MERGED}
+    if "runbook_url" not in change.get("annotations", {}):
+        merged["annotations"]["runbook_url"] = f"{runbooks}/{merged['annotations']['runbook_url']}"
     return {**rule, **{name: change[name] for name in REPLACED if name in change}, **merged}
 
 

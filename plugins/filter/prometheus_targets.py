@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
-from ansible_collections.hpcops.cluster.plugins.module_utils._host_port import host_port
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._filters import as_list, as_mapping, raises_filter_errors
 
 DOCUMENTATION = r"""
@@ -99,7 +98,7 @@ def prometheus_targets(
 
 
 def _targets(job: str, hosts: list[str], port: Any, labels: Mapping[str, Any]) -> dict[str, Any]:
-    return {"job": job, "targets": [host_port(str(host), port) for host in hosts], "labels": dict(labels)}
+    return {"job": job, "targets": [f"{host}:{port}" for host in hosts], "labels": dict(labels)}
 
 
 class FilterModule:

@@ -87,9 +87,6 @@ _value:
 """
 
 
-_NODE = ("state", "partitions", "boot_time", "reason", "set_by", "set_at")
-
-
 @raises_filter_errors
 def reboot_plan(
     hosts: Any,
@@ -103,8 +100,7 @@ def reboot_plan(
     include_drained: bool = True,
 ) -> dict[str, Any]:
     """Return the plan."""
-    found = as_mapping(cluster, "reboot_plan: the cluster", "nodes", "now")
-    given = as_mapping(found["nodes"], "reboot_plan: the cluster's nodes")
+    given = as_mapping(as_mapping(cluster, "reboot_plan: the cluster")["nodes"], "reboot_plan: the cluster's nodes")
     known = {
         name: Node(
             name,
@@ -115,8 +111,7 @@ def reboot_plan(
             values["set_by"],
             values["set_at"],
         )
-        for name, each in given.items()
-        for values in [as_mapping(each, f"reboot_plan: the cluster's node {name}", *_NODE)]
+        for name, values in given.items()
     }
     names: dict[str, str] = {}
     wanted = f"{PREFIX}name"
@@ -137,7 +132,7 @@ def reboot_plan(
         ticket=ticket or None,
         include_drained=include_drained,
     )
-    return make_plan(names, known, selection, int(found["now"]))
+    return make_plan(names, known, selection, int(cluster["now"]))
 
 
 def _names(value: Any, what: str) -> list[str]:

@@ -116,11 +116,7 @@ def slurm_cloud(
             wanted.setdefault(str(partition), []).append(name)
     known = {str(site.get("PartitionName")) for site in sites}
     sites += [{"PartitionName": partition} for partition in wanted if partition not in known]
-    times = {
-        "SuspendTime": _whole(idle, "slurm_cloud: idle"),
-        "ResumeTimeout": _whole(resume_timeout, "slurm_cloud: resume_timeout"),
-        "SuspendTimeout": _whole(suspend_timeout, "slurm_cloud: suspend_timeout"),
-    }
+    times = {"SuspendTime": int(idle), "ResumeTimeout": int(resume_timeout), "SuspendTimeout": int(suspend_timeout)}
     suspended: set[str] = set()
     for number, site in enumerate(sites):
         sets = wanted.get(str(site.get("PartitionName")), [])
@@ -156,14 +152,11 @@ def _nodes(group: Mapping[str, Any], name: str) -> str:
 
 
 def _number(group: Mapping[str, Any], key: str, name: str) -> int:
-    return _whole(_needed(group, key, name), f"group {name}: {key}")
-
-
-def _whole(value: Any, what: str) -> int:
+    value = _needed(group, key, name)
     try:
         return int(value)
-    except (TypeError, ValueError):
-        raise HpcopsError(f"{what} must be a number, not {value!r}") from None
+    except (TypeError, ValueError) as error:
+        raise HpcopsError(f"group {name}: {key} must be a number, not {value!r}") from error
 
 
 def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:

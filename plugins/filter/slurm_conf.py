@@ -34,7 +34,6 @@ options:
       - V(null) removes the parameter, and takes back a default.
       - A boolean becomes V(YES) or V(NO). It is refused where Slurm reads a number, as for JobRequeue, which takes 0
         or 1.
-      - C(Include) is the name of a file, or a list of names, which are included where the key stands.
       - A list is joined with commas. For a parameter that may be repeated (SlurmctldHost; Prolog, Epilog and their
         kin from 24.05) each element is a line of its own. An empty list says nothing, so there is no line.
       - "A mapping holds options: V({bf_continue: null, bf_window: 1440}) is V(bf_continue,bf_window=1440). An option
@@ -67,9 +66,8 @@ options:
       - The lines after the parameters, each a mapping in the order in which they are to stand. Values are as in the
         input; V(null) leaves the key out.
       - What a line is, its one key of NodeName, NodeSet, PartitionName, DownNodes, FrontendName (until 24.11) and
-        PowerAction (from 26.05) in C(slurm.conf), of NodeName, Name and AutoDetect in C(gres.conf), of SwitchName,
-        BlockName and RingName (from 26.05) in C(topology.conf) says; that key comes first.
-      - A line V({Include: nodes.conf}) includes a file.
+        PowerAction (from 26.05) in C(slurm.conf), of NodeName, Name and AutoDetect in C(gres.conf), of SwitchName and
+        BlockName in C(topology.conf) says; that key comes first.
       - Lists of hosts (NodeName, Nodes, DownNodes, Switches) are folded. The names of node sets that are lines too, and
         V(ALL), stay as they are, because Slurm finds them only so. V(Nodes=[]) is a partition without nodes.
       - NodeAddr, NodeHostname, BcastAddr and Port as lists belong to the line's names one by one, and keep their order.
@@ -92,7 +90,9 @@ seealso:
 EXAMPLES = r"""
 - name: Write slurm.conf
   ansible.builtin.copy:
-    content: "{{ site | hpcops.cluster.slurm_conf('24.11', defaults=computed, lines=nodes + partitions) }}"
+    content: |
+      {{ ansible_managed | comment }}
+      {{ site | hpcops.cluster.slurm_conf('24.11', defaults=computed, lines=nodes + partitions) }}
     dest: /etc/slurm/slurm.conf
     owner: slurm
     group: slurm

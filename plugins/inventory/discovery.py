@@ -96,14 +96,13 @@ group_labels: [environment]
 strict: true
 compose:
   ansible_user: "'admin'"
-  site_is_big: slurm_node_cpus | default(0) >= 128
+  site_is_big: slurm_node_cpus >= 128
 groups:
   gpu_nodes: "'gpu' in discovery_partitions"
-  in_production: discovery_labels.environment | default('') == 'production' and discovery_state != 'maintenance'
+  in_production: discovery_labels.environment == 'production' and discovery_state != 'maintenance'
 keyed_groups:
-  - key: discovery_rack | default('')
+  - key: discovery_rack
     prefix: rack
-    default_value: unknown
 """
 
 

@@ -66,11 +66,11 @@ options:
     choices: [error, next]
     default: error
   addresses:
-    description: What C(ansible_host) is, best first. An instance that has none of them gets no C(ansible_host), with a warning.
+    description: What C(ansible_host) is, best first. An instance that has none of them gets no C(ansible_host).
     type: list
     elements: str
-    choices: [private-ip-address, ip-address, private-dns-name, dns-name, ipv6-address]
-    default: [private-ip-address, ip-address, ipv6-address]
+    choices: [private-ip-address, ip-address, private-dns-name, dns-name]
+    default: [private-ip-address, ip-address]
   variables:
     description:
       - V(lean) for the variables above.
@@ -158,7 +158,7 @@ compose:
   ansible_user: "'admin'"
 groups:
   spot: ec2_lifecycle == 'spot'
-  in_production: ec2_tags.environment | default('') == 'production'
+  in_production: ec2_tags.environment == 'production'
 keyed_groups:
   - key: ec2_instance_type
     prefix: type
@@ -226,7 +226,7 @@ class InventoryModule(SourceInventory):
         return seconds(self.get_option("fresh_for"), "fresh_for")
 
     def _accounts(self) -> tuple[Account, ...]:
-        return read_accounts(self.templated_option("accounts"), self.texts_option("regions"))
+        return read_accounts(self.templar.template(self.get_option("accounts")), self.texts_option("regions"))
 
     def _wanted(self) -> Wanted:
         extent, also = self.variables_option(_VARIABLES)
@@ -249,6 +249,6 @@ class InventoryModule(SourceInventory):
     def _data(self, option: str) -> Any:
         """An option as plain data: it may become part of hosts' variables, which are the same when they come from the cache."""
         try:
-            return json.loads(json.dumps(self.templated_option(option)))
+            return json.loads(json.dumps(self.templar.template(self.get_option(option))))
         except (TypeError, ValueError) as error:
             raise InventoryError(f"{option}: {error}") from error

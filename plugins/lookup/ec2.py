@@ -99,7 +99,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleError, AnsibleLookupError
+from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import AwsError, HpcopsError
@@ -125,7 +125,7 @@ class LookupModule(LookupBase):
             connections = Connections(self._reach(), self.connect)
             return [item for question in questions for found in connections.everywhere(question.ask) for item in found]
         except HpcopsError as error:
-            raise AnsibleLookupError(str(error)) from None  # it would repeat the cause
+            raise AnsibleLookupError(str(error)) from error
 
     def _question(self, kind: str) -> Question:
         return Question(
@@ -151,5 +151,5 @@ class LookupModule(LookupBase):
         """An option as plain data; where it is that of a variable, it may be a template."""
         try:
             return json.loads(json.dumps(self._templar.template(self.get_option(option))))
-        except (AnsibleError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise AwsError(f"{option}: {error}") from error

@@ -98,7 +98,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import DiscoveryError
-from ansible_collections.hpcops.cluster.plugins.module_utils._host_port import host_port as joined
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, batches
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_lookup import DiscoveryLookup
 
@@ -120,7 +119,8 @@ def endpoint(service: Mapping[str, Any]) -> dict[str, Any]:
 
 def host_port(found: Mapping[str, Any], by_name: bool) -> str:
     """Return where an endpoint answers."""
-    return joined(found["host"] if by_name else found["address"] or found["host"], found["port"])
+    host = found["host"] if by_name else found["address"] or found["host"]
+    return f"[{host}]:{found['port']}" if ":" in host else f"{host}:{found['port']}"
 
 
 def url(found: Mapping[str, Any], by_name: bool) -> str:

@@ -9,11 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def kind_of(value: object) -> str:
-    """Return what a value is, for a message: Ansible's own kinds of texts, lists and mappings are those of Python."""
-    return next(kind.__name__ for kind in type(value).__mro__ if not kind.__name__.startswith("_"))
-
-
 class HpcopsError(Exception):
     """Something the user can put right; the message says what, where and how."""
 

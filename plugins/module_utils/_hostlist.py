@@ -4,19 +4,15 @@
 """Host lists in the dialect of Slurm, on ClusterShell's range sets.
 
 ClusterShell's own node sets speak another dialect: they read C(@), C(!), C(&), C(^) and C(/2) as operators, write
-brackets in the middle of a name, and know no order. What is read here is what C(scontrol show hostnames) reads. What
-is written has at most one bracket expression, at the end of a name, which every release of Slurm reads; every name is
-kept as it is spelled (c1, c01 and c001 differ).
+brackets in the middle of a name, and know no order. What is written here is what C(scontrol show hostnames) reads:
+at most one bracket expression, at the end of a name, and every name kept as it is spelled (c1, c01 and c001 differ).
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from typing import TYPE_CHECKING
-
-from ansible.module_utils.compat.version import LooseVersion
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HostlistError, HpcopsError
 
@@ -24,12 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 try:
-    import ClusterShell
     from ClusterShell.RangeSet import RangeSet
 except ImportError:
     RangeSet = None
-# Older ones know no ranges of which only some numbers are padded.
-_OLDEST = "1.9"
 
 # Slurm reads the number at a name's end into 64 bits, and makes another name of one that does not fit. Of the digits
 # that do, those before the last eighteen are left to the name.
@@ -37,10 +30,7 @@ _TOO_LONG = re.compile(r"[0-9]{20}\Z")
 _TRAILING_NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _NOT_IN_A_NAME = re.compile(r"[\[\],\s\"'=#\\\x00-\x1f]")
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?\Z")
-_MAX_RANGE = 65536  # MAX_RANGE of Slurm's hostlist.c, and the most nodes that a cluster can have
-_SEPARATORS = ", \t\n"  # of hostlist_create in Slurm's hostlist.c
-_PIECE = re.compile(rf"(?:[^\[\]{_SEPARATORS}]|\[[^\[\]]*\])+")
-_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_MAX_RANGE = 65536  # MAX_RANGE of Slurm's hostlist.c
 
 
 def fold(names: Iterable[str]) -> str:
@@ -128,35 +118,43 @@ def _range_set(numbers: Iterable[str]) -> str:
         raise HpcopsError(
             "host lists need the Python library ClusterShell on the control node: pip install ClusterShell"
         )
-    if LooseVersion(ClusterShell.__version__) < LooseVersion(_OLDEST):
-        raise HpcopsError(
-            f"host lists need ClusterShell {_OLDEST} or newer on the control node, and {ClusterShell.__version__} is installed:"
-            " pip install --upgrade ClusterShell"
-        )
     ranges = RangeSet()
     ranges.update(numbers)
     return str(ranges)
 
 
-def _split_list(hostlist: str) -> list[str]:
-    if _PIECE.sub("", hostlist).strip(_SEPARATORS):
+def _split_list(hostlist: str) -> Iterator[str]:
+    start = depth = 0
+    for position, character in enumerate(hostlist):
+        if character == "[":
+            depth += 1
+        elif character == "]":
+            depth -= 1
+        elif character == "," and depth == 0:
+            yield hostlist[start:position].strip()
+            start = position + 1
+        if depth not in (0, 1):
+            break
+    if depth:
         raise HostlistError(f"host list {hostlist!r}: a bracket has no partner")
-    return _PIECE.findall(hostlist)
+    last = hostlist[start:].strip()
+    if last or start:
+        yield last
 
 
 def _expand_piece(piece: str, hostlist: str) -> list[str]:
     if "[" not in piece:
         return [check_name(piece)]
-    parts = [
-        [number for each in text.split(",") for number in _expand_range(each, hostlist)] if in_brackets else [text]
-        for text, in_brackets in zip(_BRACKETS.split(piece), itertools.cycle((False, True)))
-    ]
-    count = math.prod(map(len, parts))
-    if count > _MAX_RANGE:
+    if not piece.endswith("]"):
         raise HostlistError(
-            f"host list {hostlist!r}: {piece!r} is {count} names, and a cluster has at most {_MAX_RANGE}"
+            f"host list {hostlist!r}: {piece!r} goes on after its last bracket, which Slurm does not read"
         )
-    return [check_name("".join(combination)) for combination in itertools.product(*parts)]
+    parts: list[list[str]] = []
+    for text in piece[:-1].split("]"):
+        literal, _bracket, ranges = text.partition("[")
+        parts.append([check_name(literal)] if literal else [""])
+        parts.append([number for part in ranges.split(",") for number in _expand_range(part, hostlist)])
+    return ["".join(combination) for combination in itertools.product(*parts)]
 
 
 def _expand_range(text: str, hostlist: str) -> list[str]:

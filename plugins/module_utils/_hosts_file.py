@@ -68,8 +68,6 @@ def _address(host: str, variables: Mapping[str, Any]) -> str:
 
 
 def _ip(value: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    if "%" in str(value):  # a zone, which may be any text, such as a line of the file
-        return None
     try:
         return ipaddress.ip_address(str(value))
     except ValueError:

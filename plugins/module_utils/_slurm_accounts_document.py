@@ -317,10 +317,7 @@ def _references(wanted: Accounting, actual: Accounting, target: Accounting, fact
                     yield f"{where}: {name} names the QOS {missing}, which {known}"
             elif table[name].is_tres:
                 for missing in (each for each in tres_of(value) if each not in facts.tres):
-                    yield (
-                        f"{where}: {name} limits {missing}, which is no TRES here. Known are {', '.join(sorted(facts.tres))};"
-                        " slurmdbd learns others from AccountingStorageTRES in slurm.conf"
-                    )
+                    yield f"{where}: {name} limits {missing}, which is no TRES here. Known are {', '.join(sorted(facts.tres))}"
     for name, account in wanted.accounts.items():
         for user in sorted((account.coordinators or frozenset()) - set(target.users)):
             yield f"account {name}: its coordinator {user} is no user"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -40,30 +40,19 @@ class Job:
     user: str
     qos: str
     state: str
-    partitions: str
-    """One, or those that a waiting job may run in."""
 
     def __str__(self) -> str:
-        return (
-            f"job {self.id} of {self.user} ({self.state.lower()}, account {self.account}, QOS {self.qos},"
-            f" partition {self.partitions}, on {self.cluster})"
-        )
-
-    def associations(self, known: Container[Key]) -> set[Key]:
-        """What limits the job: its user's association in the partition, or where there is none the one in all."""
-        everywhere = Key(self.cluster, self.account, self.user)
-        keys = [everywhere._replace(partition=partition) for partition in self.partitions.lower().split(",")]
-        return {key if key in known else everywhere for key in keys}
+        return f"job {self.id} of {self.user} ({self.state.lower()}, account {self.account}, QOS {self.qos}, on {self.cluster})"
 
 
-SQUEUE_FORMAT = "%i|%a|%u|%q|%T|%P"
-SACCT_FORMAT = "JobID,Account,User,QOS,State,Partition"
+SQUEUE_FORMAT = "%i|%a|%u|%q|%T"
+SACCT_FORMAT = "JobID,Account,User,QOS,State"
 
 
 def parse_jobs(cluster: str, text: str) -> list[Job]:
     """The jobs of a cluster that squeue or sacct prints in its format above."""
     rows = (line.split("|") for line in text.splitlines())
-    return [Job(row[0], cluster, *row[1:]) for row in rows if len(row) == 6]
+    return [Job(row[0], cluster, *row[1:]) for row in rows if len(row) == 5]
 
 
 def refusals(actual: Accounting, target: Accounting, jobs: Iterable[Job], max_share: float) -> Iterator[str]:
@@ -77,16 +66,9 @@ def refusals(actual: Accounting, target: Accounting, jobs: Iterable[Job], max_sh
             f"which is more than purge_max_share, {max_share:g} %. Set it higher where that is meant"
         )
     lost_qos = set(actual.qos) - set(target.qos)
-    gone = set(actual.associations) - set(target.associations)
-    hit = [
-        str(job)
-        for job in jobs
-        if (job.user, job.cluster, job.account) in before - after
-        or job.qos in lost_qos
-        or not gone.isdisjoint(job.associations(actual.associations))
-    ]
+    hit = [str(job) for job in jobs if (job.user, job.cluster, job.account) in before - after or job.qos in lost_qos]
     if hit:
-        yield f"accounts, their partitions or QOS that would be removed have jobs: {_listed(hit)}. Wait until they end, or cancel them"
+        yield f"accounts or QOS that would be removed have jobs: {_listed(hit)}. Wait until they end, or cancel them"
 
 
 def _memberships(accounting: Accounting) -> set[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, SlurmParameterError, kind_of
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, SlurmParameterError
 from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand, fold, fold_ordered
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import (
     Parameter,
@@ -28,9 +28,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What strtoul() reads with base 0, and the one suffix that follows it in 32 and 64 bits (parse_value.c).
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([kK]?)\Z")
 _INFINITE = ("UNLIMITED", "INFINITE")
-_INCLUDE = "include"
-# The parser ends the name at a blank, and reads no patterns.
-_INCLUDED = re.compile(r'[^\s"#\\*\x00-\x1f\x7f]+\Z')
 _BITS = {"uint16": 16, "uint32": 32, "uint64": 64}
 _BOOLEANS = ("yes", "up", "true", "1", "no", "down", "false", "0")
 # Never shown in a message.
@@ -107,8 +104,6 @@ def value_text(parameter: Parameter, value: Any) -> str:
 
 
 def _parameter_lines(known: Schema, name: str, value: Any) -> list[str]:
-    if name.lower() == _INCLUDE:
-        return _includes(known.file, value)
     parameter = known.main.parameters.get(name.lower())
     if parameter is None:
         # What is taken back need not exist in this release, only in some.
@@ -136,19 +131,6 @@ def _parameter_lines(known: Schema, name: str, value: Any) -> list[str]:
     return [f"{parameter.name}={text}" for text in texts if text != '""' or isinstance(value, str)]
 
 
-def _includes(where: str, value: Any) -> list[str]:
-    """Return the line for each file that is included, which has no equals sign."""
-    if value is None:
-        return []
-    names = value if isinstance(value, (list, tuple)) else [value]
-    for name in names:
-        if not isinstance(name, str) or not _INCLUDED.match(name):
-            raise SlurmParameterError(
-                f"{where}: Include is {name!r}; Slurm reads the name of one file there, without blanks, quotation marks and '*'"
-            )
-    return [f"Include {name}" for name in names]
-
-
 def _check_takes_several(known: Schema, parameter: Parameter, value: list[Any] | tuple[Any, ...]) -> None:
     since = [release for release, kind in types_in_releases(known.file, "", parameter.name).items() if kind == "array"]
     if len(value) > 1 and since:
@@ -166,11 +148,6 @@ def _node_sets(lines: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 def _line(known: Schema, number: int, line: Mapping[str, Any], node_sets: frozenset[str]) -> str:
     values = {key.lower(): value for key, value in line.items()}
     where = f"{known.file}: line {number}"
-    if _INCLUDE in values:
-        included = _includes(where, values[_INCLUDE])
-        if len(line) > 1 or len(included) != 1:
-            raise SlurmParameterError(f"{where}: a line with Include is the name of one file, and nothing else")
-        return included[0]
     table = next((table for kind, table in known.lines.items() if kind in values), None)
     if table is None:
         if not known.lines:
@@ -252,7 +229,7 @@ def _scalar(value: Any) -> str:
         return "YES" if value else "NO"
     if isinstance(value, (str, int, float)):
         return str(value)
-    kind = "null" if value is None else f"a {kind_of(value)}"
+    kind = "null" if value is None else f"a {type(value).__name__}"
     raise BadValueError(f"has {kind} inside; give a text, a number, true or false, or a list or mapping of these")
 
 
@@ -297,7 +274,7 @@ def _shown(parameter: Parameter, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return f"'{value}'"
-    return "a mapping" if isinstance(value, Mapping) else f"a {kind_of(value)}"
+    return "a mapping" if isinstance(value, Mapping) else f"a {type(value).__name__}"
 
 
 def _written(parameter: Parameter, text: str) -> str:

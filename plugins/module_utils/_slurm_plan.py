@@ -77,8 +77,6 @@ class Change:
 # "change" holds a sample of each class against the daemons.
 
 _RESTART = Effect("restart_slurmctld")
-# What runs cannot be read, so any job may be one that the change takes away.
-_UNKNOWN = Effect("restart_slurmctld", jobs="any")
 _ALL_RESTART = Effect("restart_slurmd", slurmd=ALL)
 _ALL_RESTART_IDLE = Effect("restart_slurmd", slurmd=ALL, jobs="any")
 # By lower-case name: parameters of slurm.conf for which a reconfiguration does not do in any release.
@@ -184,7 +182,6 @@ class Plan:
     before: str  # checksum of the files it has
     after: str  # checksum of the files it shall have
     changes: Sequence[Change] = ()
-    unreadable: str = ""  # why the files it has cannot be compared with the others
 
     @property
     def action(self) -> str:
@@ -199,8 +196,7 @@ class Plan:
 
     @property
     def text(self) -> str:
-        lines = [f"The present files cannot be read: {self.unreadable}"] if self.unreadable else []
-        return "".join(f"{line}\n" for line in [*lines, *(change.text for change in self.changes)])
+        return "".join(f"{change.text}\n" for change in self.changes)
 
     def as_data(self) -> dict[str, Any]:
         """Return the plan as plain data, as plan files have it."""
@@ -218,7 +214,6 @@ def make_plan(before: Mapping[str, str | None], after: Mapping[str, str | None],
     """Return what takes a controller from one set of files to the other; a first set has no changes to make active."""
     table = Table(release)
     changes: list[Change] = []
-    unreadable = ""
     if before.get("slurm.conf") is None:
         changes = list(_files(before, after, Effect("none")))
     elif dict(before) != dict(after):
@@ -226,10 +221,9 @@ def make_plan(before: Mapping[str, str | None], after: Mapping[str, str | None],
         try:
             changes = list(_changes(read(before), new, table))
             changes += _wording(before, after, {change.file for change in changes})
-        except HpcopsError as error:
-            unreadable = str(error)
-            changes = list(_files(before, after, _UNKNOWN))
-    return Plan(checksum(before), checksum(after), changes, unreadable)
+        except HpcopsError:  # what is there cannot be read, so nobody knows what runs
+            changes = list(_files(before, after, _RESTART))
+    return Plan(checksum(before), checksum(after), changes)
 
 
 def not_approved(plan: Plan, approved: Mapping[str, Any]) -> str:
@@ -255,7 +249,6 @@ def _changes(before: Configuration, after: Configuration, table: Table) -> Itera
     yield from _lines(
         "slurm.conf", "line", [*before.down, *before.lines], [*after.down, *after.lines], lambda _name: Effect()
     )
-    yield from _includes(before.includes, after.includes)
     yield from _parameters("cgroup.conf", before.cgroup, after.cgroup, after.names | before.names, table.cgroup)
     yield from _lines("gres.conf", "line", before.gres, after.gres, table.gres)
     yield from _lines("topology.conf", "line", before.topology, after.topology, lambda _name: Effect())
@@ -374,15 +367,6 @@ def _lines(file: str, kind: str, before: Iterable[Entry], after: Iterable[Entry]
         entry = old.get(line) or new[line]
         nodes = entry.pairs[0][1] if entry.key == "nodename" else ""
         yield _change(file, kind, line, "" if line in old else None, "" if line in new else None, effect(nodes))
-
-
-def _includes(before: Sequence[str], after: Sequence[str]) -> Iterator[Change]:
-    """Yield the included files outside the set. Nobody knows which nodes go with one that is no longer included."""
-    for name in dict.fromkeys([*before, *after]):
-        if name not in after:
-            yield _change("slurm.conf", "line", f"Include {name}", "", None, Effect(jobs="any"))
-        elif name not in before:
-            yield _change("slurm.conf", "line", f"Include {name}", None, "", Effect())
 
 
 def _line(entry: Entry) -> str:

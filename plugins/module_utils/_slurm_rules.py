@@ -9,7 +9,6 @@ first and ignores the others.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, SlurmParameterError
@@ -23,17 +22,9 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import
     read,
     words,
 )
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import (
-    Schema,
-    Table,
-    schema,
-    short_release,
-)
+from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import Schema, Table, schema
 
 _SHOWN = 20
-_HOST_LISTS = frozenset(("nodename", "nodeaddr", "nodehostname", "bcastaddr", "nodes", "downnodes"))
-_SUFFIX = re.compile(r"\][^\[\],\s]+(?=[,\s]|\Z)")
-_READS_SUFFIXES = "23.11"
 
 
 def problems(
@@ -90,11 +81,6 @@ def _misfit(known: Schema, table: Table, name: str, value: str) -> str:
         value_text(parameter, value)
     except BadValueError as problem:
         return f"{parameter.name} {problem}"
-    if name.lower() in _HOST_LISTS and short_release(known.release) < _READS_SUFFIXES and _SUFFIX.search(value):
-        return (
-            f"{parameter.name} is {value!r}, and Slurm {known.release} reads no text after the last bracket; write the names"
-            " one by one"
-        )
     return ""
 
 
@@ -103,14 +89,9 @@ def _misfit(known: Schema, table: Table, name: str, value: str) -> str:
 
 def _gres(configuration: Configuration) -> Iterator[str]:
     known = _types(configuration)
-    for nodes, gres, are_typed in _gres_of_nodes(configuration):
+    for nodes, gres in _gres_of_nodes(configuration):
         if gres not in known:
             yield f"slurm.conf: node {nodes} has the GRES {gres!r}, which {_lacking(known)}"
-        if len(are_typed) > 1:
-            yield (
-                f"slurm.conf: node {nodes} has the GRES {gres!r} with a type and without one, with which slurmd does not start;"
-                " give all of them a type, or none"
-            )
     for entry in configuration.gres:
         name = entry.value("Name")
         if name and name not in known:
@@ -125,19 +106,15 @@ def _types(configuration: Configuration) -> list[str]:
     return [word.strip() for word in configuration.value("GresTypes").split(",") if word.strip()]
 
 
-def _gres_of_nodes(configuration: Configuration) -> Iterator[tuple[str, str, set[bool]]]:
-    """Yield each kind of GRES that nodes have: the nodes, its name, and whether it has a type, which may be both."""
+def _gres_of_nodes(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """Yield each kind of GRES that nodes have, with the nodes that have it."""
     nodes: dict[str, list[str]] = {}
     for node, attributes in configuration.nodes.items():
         if attributes.get("gres"):
             nodes.setdefault(attributes["gres"], []).append(node)
     for text, names in nodes.items():
-        kinds: dict[str, set[bool]] = {}
-        for word in words(text):
-            kind, *others = word.partition("(")[0].split(":")
-            kinds.setdefault(kind, set()).add(any(each != "no_consume" and not each[:1].isdigit() for each in others))
-        for kind, are_typed in kinds.items():
-            yield fold(names), kind, are_typed
+        for kind in dict.fromkeys(word.partition(":")[0].partition("(")[0] for word in words(text)):
+            yield fold(names), kind
 
 
 def _references(configuration: Configuration) -> Iterator[str]:
@@ -186,7 +163,7 @@ def _listed(names: list[str]) -> str:
 def _moves(after: Configuration, files: Mapping[str, str | None]) -> Iterator[str]:
     try:
         before = read(files)
-    except SlurmParameterError:  # the plan demands that no job runs, and slurmctld refuses another name
+    except SlurmParameterError:  # nothing runs with such a file
         return
     old, new = before.value("ClusterName"), after.value("ClusterName")
     if not old or before.includes:

@@ -18,8 +18,6 @@ description:
   - Directories are made first. Then every file's new content is written beside its target and checked by its
     O(files[].validate) command. When one check fails, no file of the set has been replaced or removed.
   - A file is replaced atomically.
-  - A symbolic link in a path is followed only where it belongs to root and stands in a directory that only root can change. Any other
-    link is an error, as is a FIFO, socket or device in a file's place. A link in a file's place is not followed; the file replaces it.
 author:
   - hpcops.cluster contributors (@hpcops)
 options:
@@ -109,9 +107,9 @@ import grp
 import os
 import pwd
 import shlex
-import stat
+import tempfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -119,11 +117,6 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._config_files impor
     DEFAULT_MODES,
     ConfigFileError,
     written_text,
-)
-from ansible_collections.hpcops.cluster.plugins.module_utils._safe_path import (
-    Directory,
-    UnsafePathError,
-    open_directory,
 )
 
 
@@ -134,16 +127,6 @@ def naming(module: AnsibleModule, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         module.fail_json(msg=f"{path}: {error.strerror}")
-    except UnsafePathError as error:
-        module.fail_json(msg=f"{path}: {error}. The file was not changed.")
-
-
-class Candidate(NamedTuple):
-    """New content beside its target, in a directory that stays open until it takes the target's name."""
-
-    folder: Directory
-    name: str
-    target: str
 
 
 def account_id(module: AnsibleModule, entry: dict[str, Any], kind: str) -> int | None:
@@ -163,16 +146,20 @@ def account_id(module: AnsibleModule, entry: dict[str, Any], kind: str) -> int |
         raise  # fail_json does not return
 
 
-def current_text(folder: Directory, name: str) -> str:
-    """Content of a regular file. Undecodable bytes survive as surrogates."""
-    with open(folder.open_file(name), encoding="utf-8", errors="surrogateescape", newline="") as handle:
-        return handle.read()
+def current_text(path: str) -> str | None:
+    """Content of the file at path, None when there is none. Undecodable bytes survive as surrogates."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
 
 
 def metadata_changes(
-    status: os.stat_result, entry: dict[str, Any], owner: int | None, group: int | None
+    path: str, entry: dict[str, Any], owner: int | None, group: int | None
 ) -> dict[str, tuple[str, str]]:
-    """What differs in owner, group and mode of what exists: name to (is, shall be)."""
+    """What differs in owner, group and mode of the existing path: name to (is, shall be)."""
+    status = os.stat(path)
     changes = {}
     if owner is None or status.st_uid != owner:
         changes["owner"] = (str(status.st_uid), entry["owner"])
@@ -183,9 +170,9 @@ def metadata_changes(
     return changes
 
 
-def set_metadata(descriptor: int, entry: dict[str, Any], owner: int | None, group: int | None) -> None:
-    os.fchown(descriptor, -1 if owner is None else owner, -1 if group is None else group)
-    os.fchmod(descriptor, entry["bits"])  # after chown, which clears set-id bits
+def set_metadata(path: str, entry: dict[str, Any], owner: int | None, group: int | None) -> None:
+    os.chown(path, -1 if owner is None else owner, -1 if group is None else group)
+    os.chmod(path, entry["bits"])  # after chown, which clears set-id bits
 
 
 def stage(
@@ -194,26 +181,26 @@ def stage(
     owner: int | None,
     group: int | None,
     leftovers: contextlib.ExitStack,
-) -> Candidate:
+) -> str:
     """Write the entry's content beside its target (in check mode: in the temporary directory) and check it there."""
-    directory, name = os.path.split(entry["path"])
-    if module.check_mode:
-        directory = module.tmpdir
+    directory = module.tmpdir if module.check_mode else os.path.dirname(entry["path"])
     try:
-        folder = leftovers.enter_context(open_directory(directory))
-        descriptor, candidate = folder.open_candidate(name)
+        # The name starts with a dot and ends oddly, so that no conf.d directory reads a candidate.
+        handle, candidate = tempfile.mkstemp(
+            prefix=f".{os.path.basename(entry['path'])}.", suffix=".candidate", dir=directory
+        )
     except OSError as error:
         module.fail_json(msg=f"{entry['path']}: cannot write into {directory}: {error.strerror}")
-    leftovers.callback(remove_leftover, folder, candidate)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    leftovers.callback(remove_leftover, candidate)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.write(entry["content"])
         stream.flush()
         os.fsync(stream.fileno())
-        if not module.check_mode:
-            set_metadata(stream.fileno(), entry, owner, group)
+    if not module.check_mode:
+        set_metadata(candidate, entry, owner, group)
     if entry["validate"]:
-        check(module, entry, os.path.join(directory, candidate))
-    return Candidate(folder, candidate, name)
+        check(module, entry, candidate)
+    return candidate
 
 
 def check(module: AnsibleModule, entry: dict[str, Any], candidate: str) -> None:
@@ -228,9 +215,9 @@ def check(module: AnsibleModule, entry: dict[str, Any], candidate: str) -> None:
         )
 
 
-def remove_leftover(folder: Directory, name: str) -> None:
+def remove_leftover(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder.descriptor)
+        os.unlink(path)
 
 
 def normalise(module: AnsibleModule, entry: dict[str, Any]) -> None:
@@ -286,105 +273,75 @@ def difference(entry: dict[str, Any], before: str | None, metadata: dict[str, tu
 def apply_directory(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
     path = entry["path"]
     owner, group = account_id(module, entry, "owner"), account_id(module, entry, "group")
-    parent, name = os.path.split(path.rstrip("/"))
-    found: str | None = ""
-    try:
-        with open_directory(parent) as above:
-            status = above.status(name) if name else None
-            if status is not None and not stat.S_ISLNK(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                module.fail_json(msg=f"{path}: exists and is not a directory")
-        with open_directory(path) as folder:
-            metadata = metadata_changes(os.fstat(folder.descriptor), entry, owner, group)
-    except FileNotFoundError:
-        found, metadata = None, {"directory": ("absent", "present")}
-    if not metadata:
-        return None
+    if os.path.lexists(path) and not os.path.isdir(path):
+        module.fail_json(msg=f"{path}: exists and is not a directory")
+    if os.path.isdir(path):
+        metadata = metadata_changes(path, entry, owner, group)
+        if not metadata:
+            return None
+        found: str | None = ""
+    else:
+        metadata = {"directory": ("absent", "present")}
+        found = None
     if not module.check_mode:
-        with open_directory(path, make=True) as folder, folder.readable() as descriptor:
-            set_metadata(descriptor, entry, owner, group)
+        os.makedirs(path, exist_ok=True)
+        set_metadata(path, entry, owner, group)
     return difference(entry, found, metadata)
 
 
 def apply_absent(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
-    directory, name = os.path.split(entry["path"])
-    try:
-        folder = open_directory(directory)
-    except (FileNotFoundError, NotADirectoryError):
+    path = entry["path"]
+    if not os.path.lexists(path):
         return None
-    with folder:
-        status = folder.status(name)
-        if status is None:
-            return None
-        before = current_text(folder, name) if stat.S_ISREG(status.st_mode) else ""
-        if not module.check_mode:
-            remove = os.rmdir if stat.S_ISDIR(status.st_mode) else os.unlink
-            try:
-                remove(name, dir_fd=folder.descriptor)
-            except OSError as error:
-                module.fail_json(msg=f"{entry['path']}: cannot be removed: {error.strerror}")
+    directory = os.path.isdir(path) and not os.path.islink(path)
+    before = current_text(path) if os.path.isfile(path) and not os.path.islink(path) else ""
+    if not module.check_mode:
+        try:
+            if directory:
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+        except OSError as error:
+            module.fail_json(msg=f"{path}: cannot be removed: {error.strerror}")
     return difference(entry, before, {})
 
 
 def apply_link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
-    target = entry["target"]
-    directory, name = os.path.split(entry["path"])
-    try:
-        folder = open_directory(directory)
-    except FileNotFoundError:
-        if not module.check_mode:
-            raise
-        return difference(entry, None, {"target": ("", target)})
-    with folder:
-        status = folder.status(name)
-        before = None
-        if status is not None and stat.S_ISLNK(status.st_mode):
-            before = os.readlink(name, dir_fd=folder.descriptor)
-        elif status is not None and stat.S_ISDIR(status.st_mode):
-            module.fail_json(msg=f"{entry['path']}: is a directory, a link was asked for")
-        elif status is not None:
-            before = "a file"
-        if before == target:
-            return None
-        if not module.check_mode:
-            candidate = f"{name}.candidate"
-            remove_leftover(folder, candidate)
-            os.symlink(target, candidate, dir_fd=folder.descriptor)
-            folder.replace(candidate, name)
-    return difference(entry, None if before is None else "", {"target": (before or "", target)})
-
-
-def present_file(module: AnsibleModule, path: str, folder: Directory, name: str) -> int | None:
-    """Descriptor of the file that is there, None where there is none, or a link, which gives way to the file."""
-    status = folder.status(name)
-    if status is None or stat.S_ISLNK(status.st_mode):
+    path, target = entry["path"], entry["target"]
+    before = None
+    if os.path.islink(path):
+        before = os.readlink(path)
+    elif os.path.isdir(path):
+        module.fail_json(msg=f"{path}: is a directory, a link was asked for")
+    elif os.path.exists(path):
+        before = "a file"
+    if before == target:
         return None
-    if stat.S_ISDIR(status.st_mode):
-        module.fail_json(msg=f"{path}: is a directory, a file was asked for")
-    return folder.open_file(name)
+    if not module.check_mode:
+        candidate = f"{path}.candidate"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(candidate)
+        os.symlink(target, candidate)
+        os.replace(candidate, path)
+    return difference(entry, None if before is None else "", {"target": (before or "", target)})
 
 
 def stage_file(
     module: AnsibleModule, entry: dict[str, Any], leftovers: contextlib.ExitStack
-) -> tuple[dict[str, str] | None, Candidate | None]:
+) -> tuple[dict[str, str] | None, str | None]:
     """Difference and staged candidate of one file; (None, None) when nothing has to change."""
     path = entry["path"]
     owner, group = account_id(module, entry, "owner"), account_id(module, entry, "group")
-    directory, name = os.path.split(path)
-    before, metadata = None, {}
-    with contextlib.suppress(FileNotFoundError), open_directory(directory) as folder:
-        descriptor = present_file(module, path, folder, name)
-        if descriptor is not None:
-            with open(descriptor, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-                before = handle.read()
-                status = os.fstat(descriptor)
-                metadata = metadata_changes(status, entry, owner, group)
-                if before == entry["content"] and not metadata:
-                    return None, None
-                # A file with further names may be that of another account: it is replaced, not given away.
-                if before == entry["content"] and status.st_nlink == 1:
-                    if not module.check_mode:
-                        set_metadata(descriptor, entry, owner, group)
-                    return difference(entry, before, metadata), None
+    if os.path.isdir(path):
+        module.fail_json(msg=f"{path}: is a directory, a file was asked for")
+    before = current_text(path)
+    metadata = metadata_changes(path, entry, owner, group) if before is not None else {}
+    if before == entry["content"]:
+        if not metadata:
+            return None, None
+        if not module.check_mode:
+            set_metadata(path, entry, owner, group)
+        return difference(entry, before, metadata), None
     return difference(entry, before, metadata), stage(module, entry, owner, group, leftovers)
 
 
@@ -426,7 +383,7 @@ def main() -> None:
             check_target(module, entry, made)
 
     differences: dict[str, dict[str, str]] = {}
-    candidates: list[Candidate] = []
+    candidates: list[tuple[str, str]] = []
     with contextlib.ExitStack() as leftovers:
         # Directories first: a file's candidate is staged in its own directory. Nothing is replaced before all is checked.
         for state in ("directory", "file", "absent", "link"):
@@ -436,15 +393,15 @@ def main() -> None:
                     if state == "file":
                         changed, candidate = stage_file(module, entry, leftovers)
                         if candidate:
-                            candidates.append(candidate)
+                            candidates.append((candidate, entry["path"]))
                     else:
                         changed = APPLY[state](module, entry)
                     if changed:
                         differences[entry["path"]] = changed
         if not module.check_mode:
-            for candidate in candidates:
-                with naming(module, candidate.folder.path_of(candidate.target)):
-                    candidate.folder.replace(candidate.name, candidate.target)
+            for candidate, path in candidates:
+                with naming(module, path):
+                    os.replace(candidate, path)
 
     paths = [entry["path"] for entry in files if entry["path"] in differences]
     module.exit_json(changed=bool(paths), changed_paths=paths, diff=[differences[path] for path in paths])

@@ -14,8 +14,8 @@ version_added: 0.1.0
 description:
   - Writes a systemd mount unit, and where asked an automount unit, for each file system, enables and starts it, and sees that it answers.
   - First it looks at all of them, and touches nothing where one is refused. Refused are a mount point that has content or is a symbolic
-    link, one that is reached by a link which another account than root can make, one on which something else is mounted, one that
-    C(/etc/fstab) has as well, a server that does not answer, and a device that would have to be formatted though it carries a signature.
+    link, one on which something else is mounted, one that C(/etc/fstab) has as well, a server that does not answer, and a device
+    that would have to be formatted though it carries a signature.
   - A mount that hangs is an error that names it. The module looks at mounts by child processes with a time limit and never waits for one.
   - New options of a file system that is mounted take effect when it is mounted the next time; a warning says so. It is not
     unmounted under its users.
@@ -124,7 +124,6 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._mounts import (
     on_top,
     unit_name,
 )
-from ansible_collections.hpcops.cluster.plugins.module_utils._safe_path import UnsafePathError, open_directory
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_set import write
 
 UNITS = "/etc/systemd/system"
@@ -227,12 +226,6 @@ class Host:
         looked = child(["find", mount.path, "-maxdepth", "1", "-printf", r"%y\n"], self.timeout)
         if looked is None:
             return f"{mount.path}: looking at the mount point takes more than {self.timeout} s. A mount above it hangs."
-        try:  # it has just answered, so the walk waits for nothing
-            open_directory(mount.path).close()
-        except UnsafePathError as error:
-            return f"{mount.path}: {error}."
-        except OSError:  # it does not exist yet, or is no directory, which is told below
-            pass
         code, kinds = looked
         if code != 0 and not kinds.startswith("find:"):
             return f"{mount.path}: cannot be looked at: {kinds}"

@@ -14,7 +14,7 @@ version_added: 0.1.0
 description:
   - Makes each account of O(accounts) with its group, both with the given number, where they are missing.
   - Never changes an account that exists. One with another number is an error that names it, since its files and its daemon
-    would have to change with it, unless O(accounts[].any_number) accepts it.
+    would have to change with it.
   - The whole list is one task, thus one round trip to the host.
 author:
   - hpcops.cluster contributors (@hpcops)
@@ -33,11 +33,6 @@ options:
         description: Number of the account and of its group.
         type: int
         required: true
-      any_number:
-        description:
-          - Accept an account that exists with another number, as packages make it. For an account whose files no other host sees.
-        type: bool
-        default: false
       home:
         description: Home directory. It is not created.
         type: path
@@ -84,8 +79,6 @@ from ansible.module_utils.basic import AnsibleModule
 def conflicts(account: dict[str, Any]) -> list[str]:
     """What stands in the account's way on this host, as sentences."""
     name, number = account["name"], account["uid"]
-    if account["any_number"] and name in users_by_name():
-        return []
     found = []
     for kind, by_name, by_number in (
         ("uid", users_by_name(), users_by_number()),
@@ -125,7 +118,6 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "uid": {"type": "int", "required": True},
-                    "any_number": {"type": "bool", "default": False},
                     "home": {"type": "path", "default": "/nonexistent"},
                     "comment": {"type": "str", "default": ""},
                 },

@@ -162,7 +162,6 @@ attributes:
     support: full
 notes:
   - Slurm itself removes no account of a running job. The module refuses that beforehand, and for jobs that wait as well.
-  - A limit of a GRES, such as C(GrpTRES) with C(gres/gpu), is refused until slurmctld runs with it in C(AccountingStorageTRES).
 requirements:
   - C(sacctmgr), C(squeue) and C(sacct) on the host, and an account that is an administrator to Slurm, such as root
 seealso:

@@ -18,8 +18,7 @@ description:
   - "Then checks the new set before anything is replaced: names and types of all parameters, and what refers to what, on the control
     machine; the installed release's own parser; and a trial boot of the installed slurmctld in a network and mount namespace of its
     own with an empty state directory. The running one is not disturbed. All of this happens in check mode too."
-  - A change that jobs would not survive is refused with the names of the jobs, unless O(force) is set. When the present files cannot
-    be read, or an included file that is none of O(files) is no longer included, no job may run.
+  - A change that jobs would not survive is refused with the names of the jobs, unless O(force) is set.
   - The former files are kept in C(.before) in O(directory). The new ones replace them atomically, slurmctld takes them over
     by the least disruptive way, and is verified. It has to answer, to run with the new slurm.conf and no longer with a value that
     has changed, and to have all nodes that were usable before.
@@ -365,8 +364,6 @@ class Change:
 
     def check_jobs(self) -> None:
         found: list[str] = []
-        unreadable = self.plan["unreadable"]
-        why = f"The present files cannot be read ({unreadable}), so this change may end any job. " if unreadable else ""
         for change in self.plan["data"]["changes"]:
             if not change["jobs"]:
                 continue
@@ -377,13 +374,13 @@ class Change:
                     jobs += self.controller.waiting_jobs(change["name"])
             except ControllerError as error:
                 self.fail(
-                    f"{why}{change['file']}: {change['kind']} {change['name']} may only change when no job is concerned, and slurmctld"
+                    f"{change['file']}: {change['kind']} {change['name']} may only change when no job is concerned, and slurmctld"
                     f" cannot be asked ({error}). Nothing was replaced. Start slurmctld, or set force."
                 )
             found += [f"{change['file']}: {change['kind']} {change['name']}: {job}" for job in jobs]
         if found:
             self.fail(
-                f"{why}Jobs would not survive this change, and nothing was replaced. Wait for them, drain first, or set force:\n"
+                "Jobs would not survive this change, and nothing was replaced. Wait for them, drain first, or set force:\n"
                 + "\n".join(found)
             )
 

@@ -94,10 +94,6 @@ def ask(
     problems: list[HpcopsError] = []
     for part, said in source.fetch(validators).items() if validators else ():
         try:
-            if isinstance(said, tuple) and (last := known[part]):
-                refuse_shrinking(
-                    last.snapshot, said[0], limits.max_shrink, [each.snapshot for each in known.values() if each]
-                )
             answers[part] = _take(part, said, stores[part], known[part], limits, warn)
         except HpcopsError as error:  # noqa: PERF203  # all that failed are worth knowing
             problems.append(error)
@@ -118,6 +114,8 @@ def _take(
             raise InventoryError("the source says that nothing changed, but was asked for everything")
         return Answer(store, Stored(known.snapshot, known.etag, 0), news="confirmed")
     snapshot, etag = said
+    if known:
+        refuse_shrinking(known.snapshot, snapshot, limits.max_shrink)
     return Answer(store, Stored(snapshot, etag, 0), news="changed")
 
 

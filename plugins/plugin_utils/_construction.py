@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ExpressionError, InventoryError, kind_of
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import RESERVED, group_name
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import ExpressionError, InventoryError
 
 _EMPTY = (None, "")
 
@@ -35,8 +34,7 @@ class Construction:
 
     variables: dict[str, Any] = dataclasses.field(default_factory=dict)
     groups: list[str] = dataclasses.field(default_factory=list)
-    parents: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
-    """Each parent, its group, and the key of the entry that says so."""
+    parents: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +67,10 @@ class Rules:
         for name, condition in self.groups.items():
             with self._tolerating(f"groups: {name}", host):
                 if evaluator.condition(condition, seen):
-                    made.groups.append(_allowed(str(name)))
+                    made.groups.append(name)
         for entry in self.keyed_groups:
-            what = f"keyed_groups: {entry['key']}"
-            with self._tolerating(what, host):
-                parent, names = self._keyed(entry, seen, evaluator)
-                for name in names:
-                    with self._tolerating(what, host):
-                        made.groups.append(_allowed(name))
-                        if parent:
-                            made.parents.append((parent, name, entry["key"]))
+            with self._tolerating(f"keyed_groups: {entry['key']}", host):
+                self._keyed(entry, seen, evaluator, made)
         return made
 
     @contextmanager
@@ -91,30 +83,21 @@ class Rules:
                 raise InventoryError(f"{what}: host {host}: {error}") from error
 
     def _keyed(
-        self, entry: Mapping[str, Any], variables: Mapping[str, Any], evaluator: Evaluator
-    ) -> tuple[str, list[str]]:
-        """Return the parent group, which may be none, and the names of the groups."""
+        self, entry: Mapping[str, Any], variables: Mapping[str, Any], evaluator: Evaluator, made: Construction
+    ) -> None:
         value = evaluator.value(entry["key"], variables)
         if not value and (entry.get("default_value") is None or value not in _EMPTY):
             if value not in ([], {}):
                 raise ExpressionError("it is empty")
-            return "", []
-        parent = str(evaluator.text(entry["parent_group"], variables) or "") if entry.get("parent_group") else ""
-        if parent and group_name(parent) != "all":
-            _allowed(parent)
+            return
+        parent = evaluator.text(entry["parent_group"], variables) if entry.get("parent_group") else None
         prefix = str(entry.get("prefix") or "")
         separator = str(entry.get("separator", "_"))
         joint = "" if not prefix and not self.leading_separator else separator
-        return parent, [f"{prefix}{joint}{name}" for name in _names(value, entry, separator)]
-
-
-def _allowed(name: str) -> str:
-    """Return the name of a group that an inventory may make."""
-    if not name:
-        raise ExpressionError("the name of the group is empty")
-    if group_name(name) in RESERVED:
-        raise ExpressionError(f"the group {group_name(name)} has another meaning, so no host can be put into it")
-    return name
+        for name in _names(value, entry, separator):
+            made.groups.append(f"{prefix}{joint}{name}")
+            if parent:
+                made.parents.append((str(parent), made.groups[-1]))
 
 
 def _names(value: Any, entry: Mapping[str, Any], separator: str) -> Iterator[Any]:
@@ -134,4 +117,4 @@ def _names(value: Any, entry: Mapping[str, Any], separator: str) -> Iterator[Any
             else:
                 yield key if entry.get("trailing_separator") is False else f"{key}{separator}"
     else:
-        raise ExpressionError(f"names of groups are made from texts, lists and dicts, not from {kind_of(value)}")
+        raise ExpressionError(f"names of groups are made from texts, lists and dicts, not from {type(value).__name__}")

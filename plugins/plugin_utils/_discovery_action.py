@@ -187,7 +187,7 @@ class DiscoveryAction(ActionBase):
             objects = self.objects(options)
             writer = Writer(self._client(options), self._task.check_mode, self._task.diff)
         except HpcopsError as error:
-            raise AnsibleActionFail(str(error)) from None  # it would repeat the cause
+            raise AnsibleActionFail(str(error)) from error
         try:
             if objects.items:
                 self.work(writer, objects, options)

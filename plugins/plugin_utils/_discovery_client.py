@@ -28,7 +28,6 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
     DiscoveryError,
     DiscoveryRefusalError,
     SourceUnreachableError,
-    kind_of,
 )
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -218,7 +217,8 @@ def _unwritable(value: Any, place: str = "") -> str:
     elif value is None or isinstance(value, (str, int, float)):
         return ""
     else:
-        return f"{place}: is a {kind_of(value)}, which JSON has not; quote it"
+        kind = next(kind.__name__ for kind in type(value).__mro__ if not kind.__name__.startswith("_"))
+        return f"{place}: is a {kind}, which JSON has not; quote it"
     return next(filter(None, (_unwritable(*each) for each in inner)), "")
 
 

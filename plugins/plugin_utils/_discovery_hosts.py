@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import ipaddress
 import keyword
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, InventoryError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._answers import Said
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import Groups, Origin, is_host_name
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import NAME, Groups, Origin, is_host_name
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._reserved_variables import (
     ADMITTED,
     OF_CLUSTER,
-    is_fit,
     is_reserved,
 )
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import Snapshot
@@ -28,6 +29,7 @@ KINDS = ("role", "cluster", "partition", "state", "label")
 _SHAPE = {"vars": dict, "labels": dict, "roles": list, "partitions": list, "state": str}
 # Facts that are there on request: what the API itself calls full, and what the groups are made from.
 _FACTS = ("cluster", "state", "roles", "partitions", "labels")
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,20 @@ def _check(name: str, host: Any, clusters: Collection[str]) -> None:
         raise InventoryError(f"the answer's host {name} has {', '.join(wrong)} of another kind than the API's")
 
 
+def is_admitted(name: str, value: object) -> bool:
+    """Tell whether the value of a variable of ADMITTED is what its name says."""
+    if name == "ansible_port":
+        return isinstance(value, int) and 0 < value < 65536
+    if not isinstance(value, str):
+        return False
+    if name == "ansible_user":
+        return _ACCOUNT.fullmatch(value) is not None
+    try:
+        return not ipaddress.ip_address(value).is_unspecified and "%" not in value
+    except ValueError:
+        return NAME.fullmatch(value) is not None
+
+
 class _Sift:
     """Lets through the variables that are wanted, whose names variables may have, and that decide nothing for the control machine."""
 
@@ -151,7 +167,7 @@ class _Sift:
         return {**self.known({name: value for name, value in given.items() if name not in OF_CLUSTER}), **own}
 
     def known(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        if not ADMITTED.keys().isdisjoint(given):
+        if not ADMITTED.isdisjoint(given):
             given = self._reached(given)
         unknown = given.keys() - self._good
         for name in unknown:
@@ -167,7 +183,7 @@ class _Sift:
 
     def _reached(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Without an address, port or account that the connection's program could take for an option."""
-        wrong = [name for name in ADMITTED if name in given and not is_fit(name, given[name])]
+        wrong = [name for name in ADMITTED if name in given and not is_admitted(name, given[name])]
         self._unreachable.update(f"{name} {str(given[name])[:100]!r}" for name in wrong)
         return {name: value for name, value in given.items() if name not in wrong}
 

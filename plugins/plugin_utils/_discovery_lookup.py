@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleError, AnsibleLookupError
+from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import DiscoveryError, HpcopsError, kind_of
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import DiscoveryError, HpcopsError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._discovery_client import DiscoveryClient, read_token
 
 
@@ -33,10 +33,10 @@ class DiscoveryLookup(LookupBase):
             names = self._flatten(terms)
             wrong = [name for name in names if not isinstance(name, str)]
             if wrong:
-                raise DiscoveryError(f"names are texts, not {kind_of(wrong[0])}")
+                raise DiscoveryError(f"names are texts, not {type(wrong[0]).__name__}")
             return self.look_up(self._client(), names)
         except HpcopsError as error:
-            raise AnsibleLookupError(str(error)) from None  # it would repeat the cause
+            raise AnsibleLookupError(str(error)) from error
 
     def texts(self, option: str) -> list[str]:
         """Return the texts of an option that is a list."""
@@ -54,7 +54,4 @@ class DiscoveryLookup(LookupBase):
     def _text(self, option: str) -> str:
         """Return an option's text; where it is that of a variable, it may be a template."""
         value = self.get_option(option)
-        try:
-            return "" if value is None else str(self._templar.template(value))
-        except AnsibleError as error:
-            raise DiscoveryError(f"{option}: {error}") from error
+        return "" if value is None else str(self._templar.template(value))

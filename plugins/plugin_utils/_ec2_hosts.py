@@ -32,12 +32,7 @@ _NAMES = {
     "private-ip-address": "PrivateIpAddress",
     "ip-address": "PublicIpAddress",
 }
-# No host is called by an IPv6 address, which is neither a name for Slurm nor one in a hosts file.
-_ADDRESSES = {
-    **{name: member for name, member in _NAMES.items() if name != "instance-id"},
-    "ipv6-address": "Ipv6Address",
-}
-ADDRESSES = tuple(_ADDRESSES)
+ADDRESSES = tuple(name for name in _NAMES if name != "instance-id")
 # Variables that are there on request, and the member that they are made from.
 EXTRA = {
     "ec2_architecture": "Architecture",
@@ -67,7 +62,7 @@ class Wanted:
     """What the operator wants of it, as the options of the same names say."""
 
     hostnames: tuple[str, ...] = (f"tag:{TAG}host", "tag:Name", "private-dns-name", "instance-id")
-    addresses: tuple[str, ...] = ("private-ip-address", "ip-address", "ipv6-address")
+    addresses: tuple[str, ...] = ("private-ip-address", "ip-address")
     states: tuple[str, ...] = ("pending", "running", "stopping", "stopped")
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     exclude: tuple[Mapping[str, Any], ...] = ()
@@ -119,9 +114,8 @@ class Wanted:
         """Members of an instance that are looked at; None: all of them."""
         if self.has_all:
             return None
-        names = (_NAMES[name] for name in self.hostnames if name in _NAMES)
-        addresses = (_ADDRESSES[name] for name in self.addresses)
-        return frozenset((*_ALWAYS, *names, *addresses, *(EXTRA[name] for name in self.also if name in EXTRA)))
+        names = (_NAMES[name] for name in (*self.hostnames, *self.addresses) if name in _NAMES)
+        return frozenset((*_ALWAYS, *names, *(EXTRA[name] for name in self.also if name in EXTRA)))
 
 
 def _check(option: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -159,7 +153,7 @@ class _Reader:
         self._region = region
         self._wanted = wanted
         self._names = [_name_reader(name) for name in wanted.hostnames]
-        self._addresses = [_ADDRESSES[name] for name in wanted.addresses]
+        self._addresses = [_NAMES[name] for name in wanted.addresses]
         self._excluded = [_rule(rule) for rule in wanted.exclude]
         self._extra = EXTRA if wanted.extent == "full" else {name: EXTRA[name] for name in wanted.also if name in EXTRA}
         self._tagged = TAGGED if wanted.extent == "full" else [name for name in TAGGED if name in wanted.also]
@@ -169,7 +163,6 @@ class _Reader:
         self._called: dict[str, list[str]] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
-        self._without_address: list[str] = []
 
     def add(self, instance: Mapping[str, Any], owner: str) -> None:
         identity = str(instance.get("InstanceId", ""))
@@ -193,8 +186,6 @@ class _Reader:
         address = next((instance[name] for name in self._addresses if instance.get(name)), None)
         if address:
             variables["ansible_host"] = address
-        else:
-            self._without_address.append(identity)
         self._called[identity] = self._names_of(identity, instance, tags)
         tagged = _tagged(tags)
         self._add_groups(identity, variables, tags, tagged)
@@ -261,18 +252,7 @@ class _Reader:
             facts=self._facts,
             parts={title: json.dumps(("region", self._region))},
             warnings=(*self._warnings[:NAMED], *([f"{title}: {more} more warnings of this kind"] if more > 0 else ())),
-            notes=self._notes(title),
             names=self._called,
-        )
-
-    def _notes(self, title: str) -> tuple[str, ...]:
-        hosts = self._without_address
-        if not hosts:
-            return ()
-        more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
-        return (
-            f"addresses: {title}: {', '.join(hosts[:NAMED])}{more}: no ansible_host, because none of"
-            f" {', '.join(self._wanted.addresses)} is there; add another one, or exclude them",
         )
 
 

@@ -18,7 +18,7 @@ def whole_of(parts: Mapping[str, Snapshot], wanted: Wanted) -> Snapshot:
     """Join all regions of all accounts, and decide what their hosts are called. An instance that two parts have is one host."""
     places = {host: title for title, part in parts.items() for host in part.hosts}
     candidates = {host: names for part in parts.values() for host, names in part.names.items()}
-    called, notes = _called(candidates, places, wanted)
+    called, warnings = _called(candidates, places, wanted)
     groups = Groups()
     clusters = {json.loads(text)[1] for part in parts.values() for text in part.groups if text.startswith('["cluster"')}
     for name in sorted(clusters):  # first, so that nothing else takes their groups
@@ -36,8 +36,7 @@ def whole_of(parts: Mapping[str, Snapshot], wanted: Wanted) -> Snapshot:
         group_vars={groups.name(("cluster", name)): {"slurm_cluster_name": name} for name in sorted(clusters)},
         facts={called[host]: facts for part in parts.values() for host, facts in part.facts.items()},
         parts={},
-        warnings=(*(text for part in parts.values() for text in part.warnings), *groups.warnings()),
-        notes=(*(text for part in parts.values() for text in part.notes), *notes),
+        warnings=(*(text for part in parts.values() for text in part.warnings), *warnings, *groups.warnings()),
     )
 
 
@@ -65,8 +64,10 @@ def _called(
             shared[name] = len(hosts)
             for host in hosts:
                 tried[host] += host not in last[name]
-    notes = [f"{count} instances are called {name}; each has the next of its names" for name, count in shared.items()]
-    return {host: candidates[host][number] for host, number in tried.items()}, notes[:NAMED]
+    warnings = [
+        f"{count} instances are called {name}; each has the next of its names" for name, count in shared.items()
+    ]
+    return {host: candidates[host][number] for host, number in tried.items()}, warnings[:NAMED]
 
 
 def _equal(equal: Mapping[str, Sequence[str]], names: Sequence[str], places: Mapping[str, str], wanted: Wanted) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Callable, TypeVar
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, kind_of
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ def raises_filter_errors(function: Callable[..., Result]) -> Callable[..., Resul
         try:
             return function(*args, **kwargs)
         except HpcopsError as error:
-            raise AnsibleFilterError(str(error)) from None  # it would repeat the cause
+            raise AnsibleFilterError(str(error)) from error
 
     return wrapped
 
@@ -32,18 +32,15 @@ def raises_filter_errors(function: Callable[..., Result]) -> Callable[..., Resul
 def as_list(value: Any, what: str) -> list[Any]:
     """Return a list, tuple, set or generator as a list; a text or mapping is refused, though it could be iterated."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise HpcopsError(f"{what} must be a list, not {kind_of(value)}")
+        raise HpcopsError(f"{what} must be a list, not {type(value).__name__}")
     return list(value)
 
 
-def as_mapping(value: Any, what: str, *needed: str) -> Mapping[str, Any]:
-    """Return a mapping whose keys are texts, the needed ones among them."""
+def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
+    """Return a mapping whose keys are texts."""
     if not isinstance(value, Mapping):
-        raise HpcopsError(f"{what} must be a mapping, not {kind_of(value)}")
+        raise HpcopsError(f"{what} must be a mapping, not {type(value).__name__}")
     wrong = [key for key in value if not isinstance(key, str)]
     if wrong:
         raise HpcopsError(f"{what} has the key {wrong[0]!r}; keys are texts (quote it in YAML)")
-    missing = [key for key in needed if key not in value]
-    if missing:
-        raise HpcopsError(f"{what} lacks {', '.join(missing)}")
     return value

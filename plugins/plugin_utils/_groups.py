@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
 
@@ -31,23 +31,6 @@ def group_name(name: str) -> str:
 def is_host_name(name: str) -> bool:
     """Tell whether a host may be called so."""
     return NAME.fullmatch(name) is not None and name not in _LOCAL
-
-
-def refuse_cycles(parents: Mapping[tuple[str, str], str], children: Mapping[str, set[str]]) -> None:
-    """Refuse entries of keyed_groups, given for each pair of parent and group, by which a group would be in itself."""
-    below = dict(children)
-    for (parent, group), key in parents.items():
-        found, left = {group}, [group]
-        while left:
-            new = below.get(left.pop(), set()) - found
-            found |= new
-            left.extend(new)
-        if parent in found:
-            raise InventoryError(
-                f"keyed_groups: {key}: its parent_group {parent} would be in itself, since it is in the group {group} or is that"
-                " group; give the entry another parent_group or prefix"
-            )
-        below[parent] = below.get(parent, set()) | {group}
 
 
 class Groups:

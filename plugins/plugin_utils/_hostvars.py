@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from ansible.errors import AnsibleError
 from jinja2.exceptions import UndefinedError
 
-from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError, kind_of
+from ansible_collections.hpcops.cluster.plugins.module_utils._errors import HpcopsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ def read_variables(
     more only where a value may be a template.
     """
     if not isinstance(hostvars, Mapping):
-        raise HpcopsError(f"{who}: hostvars must be a mapping of hosts, not {kind_of(hostvars)}")
+        raise HpcopsError(f"{who}: hostvars must be a mapping of hosts, not {type(hostvars).__name__}")
     look_up = getattr(hostvars, "raw_get", hostvars.get)
     for host in dict.fromkeys(hosts):
         variables = look_up(host)

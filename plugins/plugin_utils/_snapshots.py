@@ -13,13 +13,13 @@ import stat
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import InventoryError
 
-FORMAT = 2
+FORMAT = 1
 NAMED = 20
 
 
@@ -38,8 +38,6 @@ class Snapshot:
     """Parts that may not shrink unnoticed: how they are called in messages, and their groups."""
     revision: str = ""
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What the options allow, and is worth a warning: no error even where warnings are errors."""
     names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
     """What hosts may be called, best first, where it is not decided before all parts of a source are known."""
 
@@ -120,9 +118,7 @@ class SnapshotStore(KeptFile):
             return None
         document, age = found
         try:
-            fields = document["snapshot"]
-            lists = {name: tuple(fields[name]) for name in ("warnings", "notes")}
-            snapshot = Snapshot(**{**fields, **lists})
+            snapshot = Snapshot(**{**document["snapshot"], "warnings": tuple(document["snapshot"]["warnings"])})
             return Stored(snapshot, document["etag"], age)
         except (KeyError, TypeError) as error:
             raise self.unreadable(error) from error
@@ -133,30 +129,15 @@ class SnapshotStore(KeptFile):
         self.write({"etag": etag, "snapshot": fields})
 
 
-def refuse_shrinking(before: Snapshot, after: Snapshot, most: int, known: Sequence[Snapshot]) -> None:
-    """Refuse an answer in which a part lost more than so many per cent of its hosts; known are the last ones of all parts."""
+def refuse_shrinking(before: Snapshot, after: Snapshot, most: int) -> None:
+    """Refuse an answer in which a part lost more than so many per cent of its hosts."""
     for title, group in before.parts.items():
         had = before.called(group)
-        lost = Counter(had) - Counter(after.called(group))
-        count = lost.total()
-        if count * 100 > most * len(had):
-            more = f" and {count - NAMED} more" if count > NAMED else ""
-            named = ", ".join(_lost_hosts(before, after, group, lost, known)[:NAMED])
+        lost = list((Counter(had) - Counter(after.called(group))).elements())
+        if len(lost) * 100 > most * len(had):
+            more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
             raise InventoryError(
-                f"max_shrink: {title} lost {count} of {len(had)} hosts since the last good answer, more than "
-                f"{most} %: {named}{more}. Nothing was taken over. If that is right, say so once: "
+                f"max_shrink: {title} lost {len(lost)} of {len(had)} hosts since the last good answer, more than "
+                f"{most} %: {', '.join(lost[:NAMED])}{more}. Nothing was taken over. If that is right, say so once: "
                 "HPCOPS_INVENTORY_MAX_SHRINK=100"
             )
-
-
-def _lost_hosts(
-    before: Snapshot, after: Snapshot, group: str, lost: Counter[str], known: Sequence[Snapshot]
-) -> list[str]:
-    """Return what the inventory called the lost hosts: each by the first of its names that no other host had."""
-    owners = Counter(name for each in known for names in each.names.values() for name in names)
-    left, found = Counter(lost), []
-    for host, called in zip(before.groups[group], before.called(group)):
-        if left[called] and host not in after.groups.get(group, ()):
-            left[called] -= 1
-            found.append(next((name for name in before.names.get(host, ()) if owners[name] == 1), called))
-    return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import functools
 import gc
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._answers import Limits, Source, ask
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._construction import Construction, Rules
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._expressions import native
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED, group_name, refuse_cycles
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED, group_name
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._snapshots import Snapshot
 
 STATUS = "hpcops_inventory_status"
@@ -113,15 +112,6 @@ class SourceInventory(BaseInventoryPlugin):
         """Take only files whose names end as this plugin's do."""
         return bool(super().verify_file(path)) and path.endswith(self.endings)
 
-    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
-        """Let the environment win over the file, as one run needs it. Ansible has it the other way round."""
-        given = {name: value for name, value in (direct or {}).items() if not self._is_in_environment(name)}
-        super().set_options(task_keys=task_keys, var_options=var_options, direct=given)
-
-    def _is_in_environment(self, option: str) -> bool:
-        variables = [str(entry["name"]) for entry in self.option_definitions.get(option, {}).get("env", ())]
-        return any(name.startswith("HPCOPS_") and os.environ.get(name) for name in variables)
-
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Ask the source and fill the inventory. Whatever goes wrong is an error, and is in the status as well."""
         super().parse(inventory, loader, path, cache)
@@ -181,15 +171,8 @@ class SourceInventory(BaseInventoryPlugin):
 
     def text_option(self, name: str) -> str:
         """Return an option's text; it may be a template in the configuration, such as a lookup."""
-        value = self.templated_option(name)
-        return "" if value is None else str(value)
-
-    def templated_option(self, name: str) -> Any:
-        """Return an option in which templates may be."""
-        try:
-            return self.templar.template(self.get_option(name))
-        except AnsibleError as error:
-            raise InventoryError(f"{name}: {error}") from error
+        value = self.get_option(name)
+        return "" if value is None else str(self.templar.template(value))
 
     def texts_option(self, name: str) -> tuple[str, ...]:
         """Return an option's texts."""
@@ -240,19 +223,9 @@ class SourceInventory(BaseInventoryPlugin):
             if rules.strict:
                 raise InventoryError(warning)
             self.display.warning(f"{self.NAME}: {warning}")
-        for note in snapshot.notes:
-            self.display.warning(f"{self.NAME}: {note}")
         # All that can fail comes first: Ansible keeps what was added before a failure.
         constructed = self._construct(snapshot, rules) if rules else {}
-        parents = {
-            (group_name(parent), group_name(group)): key
-            for made in constructed.values()
-            for parent, group, key in made.parents
-        }
         inventory = self.inventory
-        children = {name: {child.name for child in group.child_groups} for name, group in inventory.groups.items()}
-        refuse_cycles(parents, children)
-        self._refuse_other_clusters(snapshot)
         for group, variables in snapshot.group_vars.items():
             inventory.add_group(group)
             for name, value in variables.items():
@@ -263,22 +236,7 @@ class SourceInventory(BaseInventoryPlugin):
             inventory.hosts[host].vars.update(variables)
         for group, names in snapshot.groups.items():
             self._add_hosts(inventory.add_group(group), names)
-        self._add_constructed(constructed, parents)
-
-    def _refuse_other_clusters(self, snapshot: Snapshot) -> None:
-        """Refuse hosts that another source has put into another cluster: roles would give them what both clusters have."""
-        for group, variables in snapshot.group_vars.items():
-            known = [
-                self.inventory.hosts[name] for name in snapshot.groups.get(group, ()) if name in self.inventory.hosts
-            ]
-            for host in known:
-                for other in host.get_groups():
-                    name = other.vars.get("slurm_cluster_name")
-                    if name and other.name == group_name(f"cluster_{name}") and other.name != group:
-                        raise InventoryError(
-                            f"host {host.name} is in the cluster {variables.get('slurm_cluster_name')}, and another source has it"
-                            f" in the cluster {name}; correct one of them, or give them different names"
-                        )
+        self._add_constructed(constructed)
 
     def _add_hosts(self, group: str, hosts: list[str]) -> None:
         inventory = self.inventory
@@ -288,32 +246,22 @@ class SourceInventory(BaseInventoryPlugin):
 
     def _construct(self, snapshot: Snapshot, rules: Rules) -> dict[str, Construction]:
         evaluator = Expressions(self.templar, self._vars if self.get_option("use_extra_vars") else None)
-        of_groups: dict[str, Mapping[str, Any]] = {}
-        for group, variables in snapshot.group_vars.items():
-            for host in snapshot.groups.get(group, ()):
-                of_groups[host] = {**of_groups[host], **variables} if host in of_groups else variables
         return {
             host: rules.construct(
-                host,
-                {
-                    "inventory_hostname": host,
-                    "inventory_hostname_short": host.partition(".")[0],
-                    **of_groups.get(host, {}),
-                    **variables,
-                    **snapshot.facts.get(host, {}),
-                },
-                evaluator,
+                host, {"inventory_hostname": host, **variables, **snapshot.facts.get(host, {})}, evaluator
             )
             for host, variables in snapshot.hosts.items()
         }
 
-    def _add_constructed(self, constructed: Mapping[str, Construction], parents: Collection[tuple[str, str]]) -> None:
+    def _add_constructed(self, constructed: Mapping[str, Construction]) -> None:
         members: dict[str, list[str]] = {}
+        parents: dict[tuple[str, str], None] = {}
         for host, made in constructed.items():
             for name, value in made.variables.items():
                 self.inventory.set_variable(host, name, value)
             for group in made.groups:
                 members.setdefault(group_name(group), []).append(host)
+            parents.update(((group_name(parent), group_name(group)), None) for parent, group in made.parents)
         for group, hosts in members.items():
             self._add_hosts(self.inventory.add_group(group), hosts)
         for parent, group in parents:

@@ -61,11 +61,9 @@ def host(number: int, generation: int = 0) -> dict[str, Any]:
 class Client:
     """One connection."""
 
-    def __init__(self, folder: Path, source: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path) -> None:
         context = ssl.create_default_context(cafile=str(folder / "cert.pem"))
-        self._connection = http.client.HTTPSConnection(
-            "127.0.0.1", PORT, context=context, timeout=300, source_address=(source, 0)
-        )
+        self._connection = http.client.HTTPSConnection("127.0.0.1", PORT, context=context, timeout=300)
         self._headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 
     def ask(

@@ -129,7 +129,7 @@ up() {
 
   say "What Prometheus has seen of it"
   .venv/bin/python tests/demo/metrics.py summary --wait 120 --url https://localhost:9090 --ca-file "$state/ca/ca.crt" \
-    --password-file "$state/prometheus"
+    --password-file "$state/metrics"
 
   say "What stands there now"
   cat <<EOF
@@ -139,7 +139,7 @@ Changes made by this run: $changed$([ "$changed" -ne 0 ] || echo " (everything w
   submit a job:  docker exec -it $(container login1) su - $user      then: sinfo, srun hostname, sbatch, sacct
   a burst:       srun --partition=cloud hostname      and, as root on ctl: slurm-elastic status
   look at it:    https://localhost:8420 (hosts, services and their health; signed by $state/ca/ca.crt)
-  its metrics:   https://localhost:9090 (user prometheus, password in $state/prometheus)
+  its metrics:   https://localhost:9090 (user prometheus, password in $state/metrics)
   change it:     edit inventories/demo-hosts.yml or $inventory/group_vars, and run 'make demo' again
   remove it:     make demo-down
 EOF

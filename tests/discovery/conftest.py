@@ -143,16 +143,6 @@ def site(api: Client) -> Client:
     return api
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
-    subprocess.run(
-        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True
-    )
-    return folder
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to make test-matrix what the kind of database has little part in: who may ask, what is said of a wrong request, what the status
     page shows, and how services are checked once somebody holds the lease."""
@@ -161,8 +151,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = [
         item
         for item in items
-        if item.path.name
-        in ("test_access.py", "test_bad_input.py", "test_health.py", "test_limits.py", "test_status_page.py")
+        if item.path.name in ("test_access.py", "test_bad_input.py", "test_health.py", "test_status_page.py")
         and isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
         and item.callspec.params.get("database_url") == "postgresql"

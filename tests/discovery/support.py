@@ -23,7 +23,6 @@ import httpx
 import uvicorn
 from forked import Loaded
 from hpcops_discovery.app import create_app
-from hpcops_discovery.connection import Connection
 from hpcops_discovery.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,12 +117,7 @@ def free_port() -> int:
 def in_thread(settings: Settings) -> Iterator[Client]:
     """The application, served by a thread of this process on a real socket, and an administrator's client."""
     config = uvicorn.Config(
-        create_app(settings),
-        http=Connection,
-        port=0,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
+        create_app(settings), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     listening = config.bind_socket()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from hpcops_discovery import health
 from hpcops_discovery import heartbeats as gathering
-from hpcops_discovery.access import AccessError, new_token, put_token
 from hpcops_discovery.database import Database
 from hpcops_discovery.health import Checker, step
 from hpcops_discovery.settings import Settings
@@ -72,8 +69,7 @@ def test_status_agrees_with_the_latest_streak(results: list[bool], rise: int, fa
 @pytest.fixture
 def checked(settings: Settings) -> Iterator[Client]:
     """A site whose one host is this machine, and whose services are checked."""
-    update = {"health_checks": True, "check_networks": [ip_network("127.0.0.0/8")]}
-    with in_thread(settings.model_copy(update=update)) as client:
+    with in_thread(settings.model_copy(update={"health_checks": True})) as client:
         client.ok("PUT", "/v1/clusters/alpha", json={})
         client.ok("PUT", "/v1/hosts/a1", json={"name": "a1", "cluster": "alpha", "addresses": {"main": "127.0.0.1"}})
         yield client
@@ -159,130 +155,6 @@ def test_watcher_who_asks_for_it_is_woken_by_health(checked: Client) -> None:
     assert health_of(checked)["status"] == "critical"
 
 
-# --- Checks that a hostile writer registers ---------------------------------------------------------------------------------
-
-
-def test_checks_of_one_cluster_do_not_starve_those_of_another(checked: Client) -> None:
-    """A thousand services of alpha that never answer: beta's are asked once a second all the same."""
-    asked: list[float] = []
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=1000) as silent,
-        socket.create_server(("127.0.0.1", 0)) as quick,
-    ):
-        threading.Thread(target=accept, args=(quick, asked), daemon=True).start()
-        check = {"type": "http", "interval": 5, "timeout": 10}
-        port = silent.getsockname()[1]
-        many = [service(f"s{number}", "a1", port=port, scheme="http", check=check) for number in range(1000)]
-        checked.ok("POST", "/v1/services", json={"services": many})
-        checked.ok("PUT", "/v1/clusters/beta", json={})
-        checked.ok("PUT", "/v1/hosts/b1", json={"name": "b1", "cluster": "beta", "addresses": {"main": "127.0.0.1"}})
-        wanted = service("q", "b1", "beta", port=quick.getsockname()[1], check={"type": "tcp", **FAST})
-        checked.ok("POST", "/v1/services", json={"services": [wanted]})
-        eventually(lambda: asked)
-        begin = len(asked)
-        time.sleep(8)
-        assert len(asked) - begin >= 4
-        waiting = next(
-            line
-            for line in checked.get("/metrics").text.splitlines()
-            if line.startswith("hpcops_discovery_checks_waiting")
-        )
-        assert 0 < float(waiting.split()[1]) <= 1000
-
-
-def accept(listening: socket.socket, times: list[float]) -> None:
-    while True:
-        try:
-            listening.accept()[0].close()
-        except OSError:
-            return
-        times.append(time.monotonic())
-
-
-def test_service_is_asked_again_only_after_its_answer(checked: Client) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        check = {"type": "http", "interval": 1, "timeout": 2, "fall": 1}
-        wanted = service("s", "a1", port=silent.getsockname()[1], scheme="http", check=check)
-        checked.ok("POST", "/v1/services", json={"services": [wanted]})
-        turns(checked, "critical")
-        time.sleep(4)
-        silent.settimeout(0.2)
-        opened = []
-        with contextlib.suppress(TimeoutError):
-            while True:
-                opened.append(silent.accept()[0])
-        for client in opened:
-            client.settimeout(0.05)
-        assert sum(map(is_waiting, opened)) <= 1
-        for client in opened:
-            client.close()
-
-
-def is_waiting(client: socket.socket) -> bool:
-    """Whether the other side still waits for an answer."""
-    try:
-        while client.recv(4096):
-            pass
-    except TimeoutError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def test_timeout_beyond_two_intervals_is_refused(site: Client) -> None:
-    for check, status in (({"interval": 1, "timeout": 60}, 422), ({"interval": 1, "timeout": 3}, 422), (FAST, 200)):
-        body = {"services": [service("s", "a1", check={"type": "tcp", **check})]}
-        assert site.post("/v1/services", json=body).status_code == status
-
-
-@pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_server_does_not_connect_to_itself_for_a_writer(settings: Settings, kind: str) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as secret,
-        in_thread(settings.model_copy(update={"health_checks": True})) as client,
-    ):
-        client.ok("PUT", "/v1/clusters/alpha", json={})
-        for name, address in (
-            ("a1", "127.0.0.1"),
-            ("a2", "::ffff:127.0.0.1"),
-            ("a3", "169.254.169.254"),
-            ("a4", "0.0.0.0"),
-        ):
-            client.ok(
-                "PUT", f"/v1/hosts/{name}", json={"name": name, "cluster": "alpha", "addresses": {"main": address}}
-            )
-            wanted = service("s", name, port=secret.getsockname()[1], scheme="http", check={"type": kind, **FAST})
-            client.ok("POST", "/v1/services", json={"services": [wanted]})
-        eventually(lambda: len(client.ok("GET", "/v1/services?health=critical")["items"]) == 4)
-        for found in client.ok("GET", "/v1/services")["items"]:
-            assert "does not connect to" in found["health"]["output"]
-        secret.settimeout(1)
-        with pytest.raises(TimeoutError):
-            secret.accept()
-
-
-@pytest.mark.parametrize(
-    ("address", "refused"),
-    [
-        ("10.0.0.1", False),
-        ("fd00::1", False),
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("169.254.169.254", True),
-        ("fe80::1%eth0", True),
-        ("224.0.0.1", True),
-        ("0.0.0.0", True),
-        ("::", True),
-        ("127.1.0.1", False),
-    ],
-)
-def test_addresses_of_the_machine_and_its_link_are_refused_unless_allowed(address: str, *, refused: bool) -> None:
-    assert health.is_refused(address, [ip_network("127.1.0.0/16")]) is refused
-
-
 # --- Heartbeats --------------------------------------------------------------------------------------------------------
 
 
@@ -298,35 +170,6 @@ def test_heartbeat_keeps_a_service_alive_until_it_stays_away(checked: Client, mo
     assert "no heartbeat for more than 5 s" in health_of(checked)["output"]
     seen = checked.ok("GET", "/v1/heartbeats?host=a1")["items"]
     assert [(beat["service"], beat["status"]) for beat in seen] == [("", "passing"), ("s", "passing")]
-
-
-def test_heartbeat_of_services_that_nobody_registered_leaves_nothing(site: Client) -> None:
-    """A node cannot fill the disk: 100 services of any name in each beat, and the host is alive all the same."""
-    site.ok("POST", "/v1/services", json={"services": [service("s", "a1"), service("t", "a2")]})
-    for number in range(3):
-        names = {f"x{number}-{each}": "passing" for each in range(97)} | {"s": "warning", "t": "passing"}
-        site.of(NODE).ok("POST", "/v1/heartbeats", json={"beats": [{"host": "a1", "services": names}]})
-    seen = site.ok("GET", "/v1/heartbeats")["items"]
-    assert [(beat["host"], beat["service"]) for beat in seen] == [("a1", ""), ("a1", "s")]
-    site.ok("DELETE", "/v1/services/alpha/s/a1")
-    assert [beat["service"] for beat in site.ok("GET", "/v1/heartbeats")["items"]] == [""]
-
-
-def test_token_of_one_host_does_not_speak_for_others(site: Client, settings: Settings) -> None:
-    token = new_token()
-    database = Database(settings.database_url)
-    put_token(database, "a1", token, "heartbeat", None, None, ["a1"])
-    bound = site.of(token)
-    for beats, status in (("a1", 204), ("a2", 403), ("a1", 204), ("a2", 403)):
-        body = {"beats": [{"host": beats, "services": {"slurmctld": "critical"}}]}
-        assert bound.post("/v1/heartbeats", json=body).status_code == status
-    bound.refused(403, "POST", "/v1/heartbeats", json={"beats": [{"host": "a1"}, {"host": "a2"}]})
-    assert [beat["host"] for beat in site.ok("GET", "/v1/heartbeats")["items"]] == ["a1"]
-    with pytest.raises(AccessError, match="heartbeat only"):
-        put_token(database, "x", new_token(), "read", None, None, ["a1"])
-    put_token(database, "a1", token, "heartbeat", None, None, ["a2"])
-    assert bound.post("/v1/heartbeats", json={"beats": [{"host": "a1"}]}).status_code == 403
-    database.close()
 
 
 def test_heartbeats_are_listed_in_pages(site: Client) -> None:

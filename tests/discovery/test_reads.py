@@ -11,12 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from hpcops_discovery import selectors
-from hpcops_discovery.database import Database
-from hpcops_discovery.settings import Settings
-from hpcops_discovery.tables import hosts
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import update
 from support import ADMIN, ALPHA, READER, Client, host, service
 
 
@@ -246,25 +242,6 @@ def test_hostile_values_come_back_as_they_went_in(site: Client) -> None:
     found = site.ok("GET", "/v1/inventory")["hosts"]["a1"]
     assert found["labels"]["evil"] == hostile
     assert found["vars"]["evil"] == {"a": [hostile]}
-
-
-def test_hostile_address_that_an_older_release_accepted_makes_no_answer_invalid(
-    site: Client, settings: Settings
-) -> None:
-    """Whatever a row holds, the documents are JSON, and other objects of the answer stay readable."""
-    evil = 'fe80::1%","cluster":"beta\n10.0.0.66 ctl'
-    site.ok("POST", "/v1/services", json={"services": [service("s", "a1", metrics_path="/m"), service("s", "a2")]})
-    database = Database(settings.database_url)
-    with database.write() as write:
-        write.connection.execute(update(hosts).where(hosts.c.name == "a1").values(address=evil))
-    database.close()
-    found = site.ok("GET", "/v1/services")["items"]
-    assert [(each["host"], each["cluster"], each.get("address")) for each in found] == [
-        ("a1", "alpha", evil),
-        ("a2", "alpha", None),
-    ]
-    assert site.ok("GET", "/v1/services/alpha/s/a1")["address"] == evil
-    assert site.ok("GET", "/v1/prometheus/targets")[0]["targets"] == [f"[{evil}]:9100"]
 
 
 # --- Prometheus --------------------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from hpcops_discovery.database import Database
 from hpcops_discovery.openapi import document
 from hpcops_discovery.settings import Settings
 from hpcops_discovery.shapes import HostPatch, HostWrite, SlurmNode
-from hpcops_discovery.tables import clusters, events, heartbeats, hosts, metadata, services
-from sqlalchemy import insert, select, update
+from hpcops_discovery.tables import events, metadata
+from sqlalchemy import select, update
 from support import READER, ROOT, Client, cli, in_thread, service, write_config
 
 
@@ -59,25 +59,6 @@ def test_migration_makes_a_backup_first_and_only_when_something_is_to_do(tmp_pat
     assert failed.returncode != 0
     (made,) = (tmp_path / "backups").iterdir()
     assert gzip.decompress(made.read_bytes()).splitlines()[0].startswith(b'{"format": 1')
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_migration_removes_heartbeats_of_services_that_nobody_registered(
-    empty: Callable[[str], str], kind: str
-) -> None:
-    database = Database(empty(kind))
-    database.migrate("0001")
-    row = {"spec": "{}", "revision": 1, "updated": "x"}
-    seen = {"seen": 1.0, "status": "passing", "host": "a1"}
-    with database.engine.begin() as connection:
-        connection.execute(insert(clusters).values(name="alpha", **row))
-        connection.execute(insert(hosts).values(name="a1", cluster="alpha", state="active", **row))
-        connection.execute(insert(services).values(cluster="alpha", name="s", host="a1", **row))
-        connection.execute(insert(heartbeats), [{**seen, "service": name} for name in ("", "s", "x1", "x2")])
-    database.migrate()
-    with database.read() as connection:
-        assert sorted(connection.execute(select(heartbeats.c.service)).scalars()) == ["", "s"]
-    database.close()
 
 
 def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,16 @@ from typing import Any
 import httpx
 import pytest
 from support import ADMIN, ALPHA, NODE, READER, TRUST, WRITER, Server, eventually, host, serving
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True
+    )
+    return folder
 
 
 def test_reload_takes_the_new_settings_and_drops_no_request(sqlite_url: str, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ import pytest
 from ansible_collections.hpcops.cluster.tests.support.ec2_service import Ec2
 from conftest import Cluster
 from hpcops_elastic.cli import main
-from hpcops_elastic.errors import JournalError
 from hpcops_elastic.hosts import expand
 from hpcops_elastic.journal import ALIVE, Journal, Launch, Started
 from hpcops_elastic.pools import pool_of_row
@@ -309,17 +308,6 @@ def test_a_journal_that_a_person_makes_is_the_services(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
         assert path.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_link_in_the_services_folder_has_root_make_no_file_elsewhere(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    os.chown(folder, 12345, 12346)
-    (folder / "journal.sqlite").symlink_to(tmp_path / "made")
-    with pytest.raises(JournalError, match="cannot be used"):
-        Journal(folder / "journal.sqlite")
-    assert not (tmp_path / "made").exists()
 
 
 # --- What people ask -------------------------------------------------------------------------------------------------------

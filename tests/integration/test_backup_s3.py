@@ -66,7 +66,6 @@ def job_of(tmp_path: Path, s3: Mapping[str, str], folder: str = "backups") -> Jo
         "status_file": str(tmp_path / f"{folder}.json"),
         "keep": 9,
         "keep_days": 0,
-        "key": "the site's key",
         "s3": s3,
     }
     (tmp_path / "state.json").write_text(json.dumps(settings))

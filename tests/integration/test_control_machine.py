@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,84 +143,3 @@ def test_a_hosts_key_is_replaced_only_on_demand(
         assert (done.returncode == 0) is (problem == ""), done.stdout
         assert problem.replace("FILE", str(file)) in " ".join(done.stdout.replace("\\n", " ").split())
     assert not (generated.exists() and present and not given and not has_file), "the key was generated"
-
-
-@pytest.mark.parametrize(("is_known", "replace"), [(False, False), (True, False), (True, True)])
-def test_a_control_machine_without_the_authority_makes_none_that_hosts_do_not_trust(
-    starter: Starter, tmp_path: Path, is_known: bool, replace: bool
-) -> None:
-    """c1 has a certificate already, c2 has none: neither may get one of another authority by accident."""
-    certificates, authority = tmp_path / "certificates", tmp_path / "authority"
-    certificates.mkdir()
-    if is_known:
-        request = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ed25519",
-            "-nodes",
-            "-subj",
-            "/CN=former",
-            "-keyout",
-            "/dev/null",
-        ]
-        subprocess.run([*request, "-out", certificates / "ca.crt"], check=True, capture_output=True)
-    variables = {
-        "os_base_ca_directory": str(authority),
-        "os_base_ca_replace": replace,
-        "os_base_certificate_directory": f"{{{{ '{certificates}' if inventory_hostname == 'c1' else '{tmp_path}/none' }}}}",
-    }
-    role = {"name": "hpcops.cluster.os_base", "tasks_from": "certificate_authority"}
-    play = {"hosts": "all", "gather_facts": False, "vars": variables, "tasks": [{"ansible.builtin.import_role": role}]}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"c2": WHOLE, "c1": WHOLE}}}))
-    refused = is_known and not replace
-    for arguments in (("--check",), ()):
-        done = starter.start(tmp_path, "ansible-playbook", "-i", "hosts.yml", "play.yml", *arguments)
-        assert (done.returncode != 0) is refused, done.stdout + done.stderr
-        assert ("has no ca.crt on this machine, and c1 already has" in " ".join(done.stdout.split())) is refused
-        assert (authority / "ca.crt").exists() is (not refused and not arguments)
-
-
-@pytest.mark.parametrize("limit", [(), ("--limit=db",)])
-def test_misspelled_names_are_named_before_anything_is_touched(
-    starter: Starter, tmp_path: Path, limit: tuple[str, ...]
-) -> None:
-    touched = tmp_path / "touched"
-    group = {"hosts": {"db": WHOLE}, "vars": {"slurmdbd_hostss": []}}
-    groups: dict[str, object] = {"slurmctld": {"hosts": {"ctl": WHOLE}}, "slurmdb": group}
-    playbook = [
-        {"ansible.builtin.import_playbook": str(ROOT / "playbooks" / "check_inventory.yml")},
-        {
-            "hosts": "all",
-            "gather_facts": False,
-            "tasks": [{"ansible.builtin.file": {"path": str(touched), "state": "touch", "mode": "0600"}}],
-        },
-    ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(playbook))
-    (tmp_path / "group_vars").mkdir()
-    (tmp_path / "group_vars" / "slurmctld.yml").write_text("slurmctld_partitons: []\n")
-
-    def run(**variables: object) -> tuple[int, str]:
-        inventory = {"all": {"children": groups, "vars": {"slurm_ours": 1, **variables}}}
-        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-        arguments = ("-i", "hosts.yml", "play.yml", "-e", "munge_thread=3", *limit)
-        done = starter.start(tmp_path, "ansible-playbook", *arguments)
-        return done.returncode, " ".join((done.stdout + done.stderr).split())
-
-    code, text = run()
-    assert code != 0
-    for name in (
-        "group slurmdb (did you mean slurmd or slurmdbd?)",
-        "munge_thread in --extra-vars (did you mean munge_threads?)",
-        "slurmctld_partitons in group slurmctld (did you mean slurmctld_partitions?)",
-        "slurmdbd_hostss in group slurmdb (did you mean slurmdbd_hosts?)",
-        "slurm_ours in group all",
-    ):
-        assert name in text
-    assert not touched.exists()
-    groups["slurmdbd"] = groups.pop("slurmdb")
-    code, text = run(hpcops_site_names=["slurm_ours", "slurmdbd_hostss", "slurmctld_partitons", "munge_thread"])
-    assert code == 0, text
-    assert touched.exists()

@@ -292,7 +292,7 @@ def test_each_reason_of_a_refusal_has_its_sentence(site: Ansible) -> None:
     ]
     done = run(site, *tasks)
     messages = [result["msg"] for result in done if result["failed"]]
-    assert "answers 403 (the name 'b1' is not free for this token" in messages[0]
+    assert "answers 403 (token 'writer' is not for cluster 'beta')" in messages[0]
     assert "answers 403" in messages[1]
     assert "answers 401" in messages[2]
     assert "was revoked" in messages[2]
@@ -463,54 +463,3 @@ def test_each_role_registers_its_services_and_hosts_report_what_is_waited_for(si
     reported = results_of(done)[-1]
     units = {f"{unit}/{name}" for name, result in reported.items() for unit in result["__services_units"]}
     assert units == {key for key, (_scheme, _port, check) in REGISTERED.items() if check == "heartbeat"}
-
-
-# --- The playbook register -----------------------------------------------------------------------------------------
-
-
-def register(site: Ansible, document: dict[str, Any], *options: str, **settings: str) -> Any:
-    file = site.folder / "document.yml"
-    file.write_text(json.dumps(document))
-    connection = {
-        "HPCOPS_DISCOVERY_URL": site.service.url,
-        "HPCOPS_DISCOVERY_TOKEN": ADMIN,
-        "HPCOPS_DISCOVERY_CA_FILE": str(site.service.ca_file),
-    }
-    arguments = ("-i", "localhost,", "hpcops.cluster.register", "-e", f"register_file={file}", *options)
-    return site.start("ansible-playbook", *arguments, **connection, **settings)
-
-
-def test_file_is_registered_without_a_warning(site: Ansible) -> None:
-    cluster = {"name": "m-file", "slurm": {"DefMemPerCPU": 7}, "variables": {"text": HOSTILE}}
-    document = {"clusters": [cluster], "hosts": [{"name": "m[91-92]", "state": "planned"}]}
-    try:
-        first, second = register(site, document), register(site, document)
-        assert "failed=0" in first.stdout, first.stdout + first.stderr
-        assert "changed=4" in first.stdout, first.stdout
-        assert "changed=0" in second.stdout, second.stdout
-        assert "[WARNING]" not in first.stdout + first.stderr
-        found = site.service.ask("GET", "/v1/clusters/m-file")
-        assert (found["slurm"], found["variables"]) == (cluster["slurm"], cluster["variables"])
-        assert host(site, "m92")["cluster"] == "m-file"
-    finally:
-        for name in ("m91", "m92"):
-            site.service.ask("PATCH", f"/v1/hosts/{name}", {"state": "retired"})
-
-
-@pytest.mark.parametrize(
-    ("cluster", "says"),
-    [
-        (
-            {"name": "m-wrong", "slrum": {}},
-            "has a cluster with slrum, which is not one of name, state, description, slurm",
-        ),
-        ({"name": "m-wrong", "url": "https://evil.invalid"}, "has a cluster with url, which is not one of"),
-        ({"slurm": {}}, "name"),
-    ],
-)
-def test_cluster_of_a_file_that_is_wrong_is_refused(site: Ansible, cluster: dict[str, Any], says: str) -> None:
-    before = revision(site)
-    done = register(site, {"clusters": [cluster], "hosts": []})
-    assert done.returncode != 0
-    assert says in " ".join(done.stdout.split()) + " ".join(done.stderr.split()), done.stdout + done.stderr
-    assert revision(site) == before

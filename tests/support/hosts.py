@@ -22,10 +22,6 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-# How curl presents what give_reader_certificate gives.
-READER = "--cert /root/reader.crt --key /root/reader.key"
-# What write_attempt returns for a unit in a sandbox.
-CONFINED = "may not gain privileges; touch: cannot touch '/etc/attempt': Read-only file system"
 Value = TypeVar("Value")
 # What the fixture "report" is: tells a figure, of what and in seconds.
 Report = Callable[[str, float], None]
@@ -70,33 +66,6 @@ def container(name: str) -> Host:
 def said(host: Host, command: str) -> str:
     """What a command printed, whether or not it succeeded."""
     return str(host.run(command).stdout).strip()
-
-
-def give_reader_certificate(*receivers: str) -> None:
-    """Give hosts the client certificate that exporters require, as the site's authority issues it to Prometheus."""
-    folder = os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]
-    files = {"key": f"{folder}/reader.key", "crt": f"{folder}/reader.crt"}
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-CA", f"{folder}/ca/ca.crt", "-CAkey", f"{folder}/ca/ca.key", "-days", "1"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=reader"),
-            *("-addext", "extendedKeyUsage=clientAuth", "-keyout", files["key"], "-out", files["crt"]),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    for name in receivers:
-        for suffix, path in files.items():
-            copy = ["docker", "cp", path, f"{PREFIX}{name}:/root/reader.{suffix}"]
-            subprocess.run(copy, check=True, capture_output=True)
-
-
-def write_attempt(host: Host, unit: str, path: str = "/etc/attempt") -> str:
-    """What root gets when it writes in the place of a unit's main process, and whether that process may gain privileges."""
-    process = host.check_output(f"systemctl show {unit} --property=MainPID --value")
-    gains = host.check_output(f"sed -n 's/^NoNewPrivs:\\t//p' /proc/{process}/status")
-    written = host.run(f"nsenter --target {process} --mount -- touch {path}")
-    return f"{'may not' if gains == '1' else 'may'} gain privileges; {written.stderr.strip() or 'written'}"
 
 
 def eventually(look: Callable[[], Value], wanted: Callable[[Value], bool] = bool, seconds: float = 30) -> Value:

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import io
 import json
 import os
-import shutil
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +17,11 @@ from typing import Any
 
 import pytest
 from hpcops_backup import cli
-from hpcops_backup.database import Database, differences
+from hpcops_backup.database import differences
 from hpcops_backup.job import Job
-from hpcops_backup.store import MANIFEST, TIME, Backup, Store, signature
-from hpcops_backup.tools import BackupError, compressed, decompressed
+from hpcops_backup.store import MANIFEST, TIME, Backup, Store
+from hpcops_backup.tools import BackupError, compressed
 from hpcops_backup.trees import Trees, add
-
-KEY = "the site's key"
 
 
 class Text:
@@ -72,7 +68,7 @@ def source_fixture(tmp_path: Path) -> Text:
 def store_fixture(tmp_path: Path) -> Store:
     folder = tmp_path / "backups"
     folder.mkdir()
-    return Store(folder, KEY)
+    return Store(folder)
 
 
 def made(store: Store, days_ago: float, before_restore_of: str = "") -> str:
@@ -82,9 +78,8 @@ def made(store: Store, days_ago: float, before_restore_of: str = "") -> str:
     path.mkdir()
     (path / "text").write_text("text")
     files = {"text": {"size": 4, "sha256": "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1"}}
-    manifest: dict[str, Any] = {
+    manifest = {
         "format": 1,
-        "name": path.name,
         "job": "text",
         "host": "db",
         "seconds": 1,
@@ -92,7 +87,6 @@ def made(store: Store, days_ago: float, before_restore_of: str = "") -> str:
         "files": files,
         "content": {"version": "1", "text": "text"},
     }
-    manifest["signature"] = signature(manifest, KEY)
     (path / MANIFEST).write_text(json.dumps(manifest))
     return path.name
 
@@ -155,27 +149,6 @@ def test_damaged_backup_does_not_count_and_is_named(store: Store, file: str, tex
     assert store.newest() == backups[0]
 
 
-def test_manifest_that_was_changed_or_made_with_another_key_does_not_count(store: Store) -> None:
-    """Its checksums would be right: who changes the files changes these too."""
-    cases: list[dict[str, Any]] = [{"content": {"version": "1", "text": "theirs"}}, {"files": {}}, {"signature": "0"}]
-    for changes in cases:
-        path = store.folder / made(store, 1) / MANIFEST
-        manifest = json.loads(path.read_text())
-        path.write_text(json.dumps({**manifest, **changes}))
-        assert "is not signed with os_base_backup_key" in next(iter(store.read()[1].values()))
-        path.write_text(json.dumps({**manifest, **changes, "signature": signature({**manifest, **changes}, "theirs")}))
-        assert store.newest() is None
-        path.write_text(json.dumps(manifest))
-        assert store.newest()
-        shutil.rmtree(path.parent)
-
-
-def test_older_backup_does_not_pass_for_a_newer_one(store: Store) -> None:
-    name = made(store, 3)
-    (store.folder / name).rename(store.folder / "20990101T000000Z")
-    assert store.read()[1] == {"20990101T000000Z": f"it was made as {name} and renamed"}
-
-
 def test_changed_byte_is_found(store: Store, source: Text) -> None:
     name = made(store, 1)
     (store.folder / name / "text").write_text("tEXT")
@@ -202,18 +175,8 @@ def test_what_would_not_fit_is_refused_before_it_is_written(
         store.make("text", source)
 
 
-def test_second_run_waits_for_the_first(
-    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_run_waits_for_the_first(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     order = []
-    waits, flock = threading.Event(), fcntl.flock
-
-    def noted(handle: Any, operation: int) -> None:
-        if not operation & fcntl.LOCK_NB:
-            waits.set()
-        flock(handle, operation)
-
-    monkeypatch.setattr(fcntl, "flock", noted)
 
     def second() -> None:
         with store.locked():
@@ -222,8 +185,8 @@ def test_second_run_waits_for_the_first(
     thread = threading.Thread(target=second)
     with store.locked():
         thread.start()
-        assert waits.wait(60)
-        assert "waiting for another run" in capsys.readouterr().err
+        while "waiting for another run" not in capsys.readouterr().err:
+            pass
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
@@ -363,71 +326,6 @@ def test_archive_cannot_write_outside_its_folder(store: Store, trees: Trees, tmp
     assert not list(tmp_path.rglob("outside"))
 
 
-def replaced(backup: Backup, members: Sequence[tarfile.TarInfo]) -> None:
-    """Put another archive in the place of the state's."""
-    (backup.path / "state.tar.zst").unlink()
-    with (
-        compressed(backup.path / "state.tar.zst") as pipe,
-        tarfile.open(fileobj=pipe, mode="w|") as archive,
-    ):
-        for member in members:
-            archive.addfile(member, io.BytesIO())
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.mode = kind, target, mode
-    return info
-
-
-@pytest.mark.parametrize(
-    ("members", "says"),
-    [
-        ([member("d", tarfile.SYMTYPE, "{tmp}"), member("d/outside")], "'d/outside', which leads out"),
-        (
-            [member("d", tarfile.SYMTYPE, "{tmp}"), member("d/e", tarfile.DIRTYPE), member("d/e/outside")],
-            "'d/e', which leads out",
-        ),
-        ([member("a", tarfile.LNKTYPE, "{tmp}/kept")], "'a', which is no file, folder or link"),
-        ([member("a", tarfile.FIFOTYPE)], "'a', which is no file, folder or link"),
-    ],
-)
-def test_archive_cannot_write_through_its_own_links(
-    store: Store, trees: Trees, tmp_path: Path, members: list[tarfile.TarInfo], says: str
-) -> None:
-    with store.locked():
-        backup = store.make("state", trees)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    for each in members:
-        each.linkname = each.linkname.format(tmp=elsewhere)
-    replaced(backup, members)
-    with pytest.raises(BackupError, match=says):
-        trees.restore(backup)
-    assert not list(elsewhere.iterdir())
-
-
-def test_restored_files_have_no_set_id_bits(store: Store, trees: Trees) -> None:
-    with store.locked():
-        backup = store.make("state", trees)
-    replaced(backup, [member("tool", mode=0o6755), member("d", tarfile.DIRTYPE, mode=0o7777)])
-    trees.restore(backup)
-    assert (trees.root / "tool").stat().st_mode & 0o7777 == 0o755
-    assert (trees.root / "d").stat().st_mode & 0o7777 == 0o777
-
-
-def test_archive_for_people_holds_no_file_that_not_everybody_may_read(store: Store, trees: Trees) -> None:
-    config = Path(trees.trees["config"]["path"])
-    (config / "jwt.key").write_text("secret")
-    (config / "slurm.conf").chmod(0o644)
-    trees.trees["config"]["secrets"] = False
-    with store.locked():
-        backup = store.make("state", trees)
-    with decompressed(backup.path / "config.tar.zst") as pipe, tarfile.open(fileobj=pipe, mode="r|") as archive:
-        assert archive.getnames() == ["slurm.conf"]
-    trees.check(backup)
-
-
 def test_cut_archive_is_found(store: Store, trees: Trees) -> None:
     with store.locked():
         backup = store.make("state", trees)
@@ -435,33 +333,6 @@ def test_cut_archive_is_found(store: Store, trees: Trees) -> None:
     archive.write_bytes(archive.read_bytes()[:-20])
     with pytest.raises(BackupError, match=r"state\.tar\.zst"):
         trees.check(backup)
-
-
-# --- A dump ----------------------------------------------------------------------------------------------------------
-
-SANDBOX = "/*M!999999\\- enable the sandbox mode */ \n"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (f"{SANDBOX}-- MariaDB dump\n-- Dump completed", ""),
-        ("-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB\n-- Dump completed", ""),
-        ("\\! id >/root/PWNED\n-- MariaDB dump 10.19\n-- Dump completed", "does not begin as a dump"),
-        ("\n" + SANDBOX + "-- Dump completed", "does not begin as a dump"),
-        (SANDBOX, "ends before the dump does"),
-    ],
-)
-def test_dump_begins_and_ends_as_one_of_mariadb(store: Store, text: str, says: str) -> None:
-    backup = Backup(store.folder / made(store, 1), {})
-    with compressed(backup.path / "dump.sql.zst") as pipe:
-        pipe.write(text.encode())
-    database = Database({"database": "slurm_acct_db", "connection": {}})
-    if says:
-        with pytest.raises(BackupError, match=says):
-            database.check(backup)
-    else:
-        database.check(backup)
 
 
 # --- What a restored database is held against -------------------------------------------------------------------------
@@ -510,7 +381,6 @@ def settings_fixture(tmp_path: Path, trees: Trees) -> dict[str, Any]:
         "keep": 2,
         "keep_days": 0,
         "max_age_hours": 36,
-        "key": KEY,
         "metrics_directory": str(tmp_path),
         "s3": {},
     }

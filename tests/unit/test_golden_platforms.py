@@ -225,26 +225,3 @@ def test_metadata_service_is_closed_at_its_addresses(url: str, addresses: list[s
     platform = Platform("ubuntu-24.04")
     assert platform.value("__slurm_elastic_metadata_addresses", slurm_elastic_metadata_url=url) == addresses
     assert platform.value("__slurm_elastic_metadata_port", slurm_elastic_metadata_url=url) == port
-
-
-@pytest.mark.parametrize(
-    ("hosts", "inventory", "own", "expected"),
-    [
-        (["db"], "db", "db", ("db", None, None)),
-        (["db.example.org"], "db.example.org", "db", ("db", None, "db.example.org")),
-        (["10.0.0.5"], "10.0.0.5", "db", ("db", None, "10.0.0.5")),
-        (["db1", "db2"], "db1", "db1", ("db1", "db2", None)),
-        (["db1.example.org", "db2.example.org"], "db1.example.org", "db1", ("db1", "db2", "db1.example.org")),
-        (["db1.example.org", "db2.example.org"], "db2.example.org", "db2", ("db1", "db2", "db1.example.org")),
-        (["db1.example.org", "db2.example.org"], "second", "db2", ("db1", "db2", "db1.example.org")),
-    ],
-)
-def test_slurmdbd_finds_its_own_host_name_in_its_configuration(
-    hosts: list[str], inventory: str, own: str, expected: tuple[str | None, ...]
-) -> None:
-    """It does not start otherwise: "This host not configured to run SlurmDBD"."""
-    platform = Platform("ubuntu-24.04")
-    facts = {**platform.variables["ansible_facts"], "hostname": own}
-    variables = {"slurmdbd_hosts": hosts, "inventory_hostname": inventory, "ansible_facts": facts}
-    found = platform.value("__slurmdbd_defaults", **variables)
-    assert tuple(found[name] for name in ("DbdHost", "DbdBackupHost", "DbdAddr")) == expected

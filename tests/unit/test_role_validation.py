@@ -101,8 +101,7 @@ SIGNED = {"slurm_build_signing_key": "x", "slurm_build_public_key": "y"}
 BUILD: dict[str, Any] = {"slurm_version": "25.05.5", "slurm_source_checksum": "0" * 64, **SIGNED}
 BACKUP: dict[str, Any] = {"os_base_backup_job": "state"}
 TLS = {"mariadb_tls_certificate": "/c", "mariadb_tls_key": "/k", "mariadb_tls_ca": "/a"}
-GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0", **TLS}
-METRICS = {"prometheus_scrape_password": "m" * 20}
+GALERA: dict[str, Any] = {"mariadb_galera_nodes": ["ctl1", "db2", "db3"], "mariadb_bind_address": "0.0.0.0"}
 SECRET: dict[str, Any] = {
     "os_base_secret_variable": "os_base_secret",
     "os_base_secret_given": True,
@@ -221,9 +220,6 @@ CASES = {
     ),
     "backups that are kept for less than a day": Case(
         BACKUP | {"os_base_backup_keep_days": -1}, "os_base_backup_keep_days", "0 days is no limit", "validate_backup"
-    ),
-    "short key of backups": Case(
-        BACKUP | {"os_base_backup_key": "x" * 31}, "os_base_backup_key", "has 31 characters", "validate_backup"
     ),
     "copies into no bucket": Case(
         BACKUP | {"os_base_backup_s3": {"prefix": "x"}}, "os_base_backup_s3", "name of a bucket", "validate_backup"
@@ -436,12 +432,6 @@ CASES = {
     "cluster of two databases": Case(
         GALERA | {"mariadb_galera_nodes": ["ctl1", "db2"]}, "mariadb_galera_nodes", "are too few"
     ),
-    "cluster of databases without certificates": Case(
-        GALERA | dict.fromkeys(TLS, ""), "mariadb_galera_nodes", "may join the cluster and copy all data"
-    ),
-    "database that others reach without encryption": Case(
-        {"mariadb_bind_address": "10.0.0.1"}, "mariadb_bind_address", "would cross the network unencrypted"
-    ),
     "database that is not in its cluster": Case(GALERA | {"mariadb_galera_node": "db7"}, "mariadb_galera_node", "db7"),
     "database of a cluster that answers on its own host alone": Case(
         GALERA | {"mariadb_bind_address": "127.0.0.1"}, "mariadb_bind_address", "127.0.0.1"
@@ -459,7 +449,7 @@ CASES = {
         "open",
     ),
     "database user without a name": Case(
-        {"mariadb_users": [{"password": "x" * 20, "privileges": "*.*:ALL"}]},
+        {"mariadb_users": [{"password": "x", "privileges": "*.*:ALL"}]},
         "mariadb_users",
     ),
     "backup of a database that no drill could name": Case(
@@ -492,13 +482,6 @@ CASES = {
         {"slurm_controllers": ["ctl1"], "slurm_install_method": "repository", "slurm_version": "25.05.5"},
         "slurm_repository",
         "takes the packages from there",
-    ),
-    "release that the distribution does not package": Case(
-        {"slurm_version": "99.11"},
-        "slurm_version",
-        "packages Slurm 24.11",
-        "validate_install",
-        {"distribution_release": "trixie"},
     ),
     "authentication that the release does not have": Case(
         {"slurm_controllers": ["ctl1"], "slurm_auth": "slurm"},
@@ -559,21 +542,14 @@ CASES = {
         "go together",
         "validate_build",
     ),
-    "slurmdbd with a password that can be guessed": Case(
-        {"slurmdbd_storage_password": "x" * 19}, "slurmdbd_storage_password", "less than 20 characters"
-    ),
-    "database with a password that can be guessed": Case(
-        {"mariadb_users": [{"name": "weak", "host": "%", "password": "x" * 19}]},
-        "mariadb_users",
-        "Shorter ones have weak.",
-    ),
+    "slurmdbd without a password": Case({"slurmdbd_storage_password": ""}, "slurmdbd_storage_password", "is empty"),
     "password that slurmdbd would cut off": Case(
-        {"slurmdbd_storage_password": "a#b" * 7},
+        {"slurmdbd_storage_password": "a#b"},
         "slurmdbd_storage_password",
         'contains a "#"',
     ),
     "three hosts of slurmdbd": Case(
-        {"slurmdbd_storage_password": "x" * 20, "slurmdbd_hosts": ["a", "b", "c"]},
+        {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b", "c"]},
         "slurmdbd_hosts",
         "at most one backup; found 3",
     ),
@@ -635,22 +611,6 @@ CASES = {
     ),
     "runbooks in a folder": Case({"prometheus_runbooks_url": "/srv/runbooks"}, "prometheus_runbooks_url", "http"),
     "samples that are kept for a while": Case({"prometheus_retention_time": "90 days"}, "prometheus_retention_time"),
-    "Prometheus with the password of exporters": Case(
-        METRICS | {"prometheus_password": "m" * 20, "prometheus_alertmanager_password": "a" * 20},
-        "prometheus_password",
-        "each exporter's host learns",
-    ),
-    "Alertmanager with the password of Prometheus": Case(
-        METRICS | {"prometheus_password": "p" * 20, "prometheus_alertmanager_password": "p" * 20},
-        "prometheus_alertmanager_password",
-        "silence alerts",
-    ),
-    "Alertmanagers that do not authenticate": Case(
-        {"prometheus_alertmanager_peers": ["mon2:9094"]}, "prometheus_alertmanager_peers", "os_base_ca_directory"
-    ),
-    "client certificate without its key": Case(
-        {"prometheus_scrape_certificate": "/etc/ssl/prometheus.crt"}, "prometheus_scrape_certificate", "go together"
-    ),
     "alerts to nobody that there is": Case(
         {"prometheus_alertmanager_route": {"receiver": "pager"}}, "prometheus_alertmanager_route", '"pager" is none'
     ),
@@ -680,9 +640,9 @@ SOUND: dict[str, dict[str, Any]] = {
     },
     "munge": {"munge_key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="},
     "mariadb": TLS
-    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x" * 20}]},
+    | {"mariadb_users": [{"name": "a", "privileges": "*.*:ALL"}, {"name": "b", "host": "%", "password": "x"}]},
     "slurm": {"slurm_controllers": ["ctl1"]},
-    "slurmdbd": {"slurmdbd_storage_password": "x" * 20, "slurmdbd_hosts": ["a", "b"]},
+    "slurmdbd": {"slurmdbd_storage_password": "x", "slurmdbd_hosts": ["a", "b"]},
     "slurmctld": CONTROLLER,
     "slurmd": {"slurm_controllers": ["ctl1"]},
     "slurm_elastic": ELASTIC | {"slurm_elastic_key": "ssm:/a/munge.key", "slurm_elastic_endpoint_url": "http://a:1"},

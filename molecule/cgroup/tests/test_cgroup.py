@@ -13,15 +13,7 @@ import pytest
 import testinfra
 import yaml
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import (
-    INVENTORY,
-    READER,
-    container,
-    eventually,
-    give_reader_certificate,
-    names,
-    variables_of,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import INVENTORY, container, eventually, names, variables_of
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -104,7 +96,7 @@ def test_stray_process_is_gone_after_its_job_has_ended(controller: Host, node: H
 def told_of(controller: Host, job: str, metric: str) -> float:
     """What the node's exporter tells the controller of a job; nothing of a job that it does not know is 0."""
     password = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
-    ask = f"curl --silent --fail --max-time 20 --cacert /tmp/ca.crt {READER} --user prometheus:{password}"
+    ask = f"curl --silent --fail --max-time 20 --cacert /tmp/ca.crt --user prometheus:{password}"
     text = controller.check_output(f"{ask} https://{NODE_ADDRESS}:9306/metrics")
     for labels, value in re.findall(rf"^{metric}{{(.*?)}} (\S+)", text, re.MULTILINE):
         found = dict(re.findall(r'(\w+)="([^"]*)"', labels))
@@ -130,7 +122,6 @@ def test_processor_time_and_memory_of_a_running_job_are_told_under_its_number(co
     """cAdvisor's own series, asked for by another host over TLS, with the password."""
     authority = node.file("/etc/cgroup_exporter/ca.crt").content_string
     controller.check_output(f"echo {shlex.quote(authority)} >/tmp/ca.crt")
-    give_reader_certificate(CONTROLLER)
     wait_until_the_node_is_idle(controller)
     busy = "python3 -c 'held = b\"x\" * (60 << 20)\nwhile True: pass'"
     job = submit(controller, busy, memory="150M")

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import (
-    PREFIX,
-    READER,
-    container,
-    give_reader_certificate,
-    matrix_alone,
-    names,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, matrix_alone, names
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -32,16 +25,10 @@ HOSTS = [STAND_IN, CADVISOR]
 ONE = [pytest.param(STAND_IN, marks=matrix_alone), CADVISOR]
 testinfra_hosts = [f"docker://{PREFIX}{name}" for name in HOSTS]
 PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
-AUTHORITY = "--cacert /etc/cgroup_exporter/ca.crt"
-CA = f"{AUTHORITY} {READER}"
+CA = "--cacert /etc/cgroup_exporter/ca.crt"
 KNOWN = f"{CA} --user prometheus:{PASSWORD}"
 # What each of the two programs tells on a host without jobs.
 OWN_METRIC = {STAND_IN: "node_exporter_build_info", CADVISOR: "machine_memory_bytes"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def reader() -> None:
-    give_reader_certificate(*names("all"))
 
 
 def answer(host: Host, options: str, url: str = "https://localhost:9306/metrics") -> tuple[str, str]:
@@ -64,16 +51,6 @@ def test_other_host_reads_metrics_over_tls_with_the_password(host: Host) -> None
     status, text = answer(other, KNOWN, f"https://{name.rpartition('-')[2]}:9306/metrics")
     assert status == "200", host.run("journalctl --unit=cgroup_exporter --no-pager --lines=20").stdout
     assert OWN_METRIC[name] in text
-
-
-@pytest.mark.parametrize("own", ["", "--cert /etc/cgroup_exporter/tls.crt --key /etc/cgroup_exporter/tls.key"])
-def test_root_of_a_host_reads_no_other_host_with_the_password(host: Host, own: str) -> None:
-    name = host.backend.name.removeprefix(PREFIX)
-    other = container(next(other for other in HOSTS if other != name))
-    url = f"https://{name.rpartition('-')[2]}:9306/metrics"
-    status, text = answer(other, f"{AUTHORITY} {own} --user prometheus:{PASSWORD}", url)
-    assert status in ("000", "400")  # nginx says why
-    assert OWN_METRIC[name] not in text
 
 
 @pytest.mark.parametrize(
@@ -103,16 +80,7 @@ def test_cadvisor_itself_answers_its_own_host_alone() -> None:
 def test_its_process_has_no_rights_and_no_password_is_readable_by_others(host: Host) -> None:
     pid = host.check_output("systemctl show --property=MainPID --value cgroup_exporter")
     assert host.check_output(f"stat --format=%U /proc/{pid}") == "cgroup_exporter"
-    found = re.search(r"^CapEff:\s(\w+)$", host.check_output(f"cat /proc/{pid}/status"), re.MULTILINE)
-    assert found
-    # The real cgroup_exporter learns a job's user by what only who may trace the process can read.
-    is_stand_in = host.check_output("hostname") == STAND_IN
-    assert int(found[1], 16) == (1 << 19 if is_stand_in else 0)
-    if is_stand_in:
-        seen = f"nsenter --target={pid} --mount setpriv --reuid=cgroup_exporter --clear-groups"
-        rights = "--inh-caps=+sys_ptrace --ambient-caps=+sys_ptrace"
-        assert host.check_output(f"{seen} {rights} readlink /proc/1/exe").endswith("systemd")
-        assert host.run(f"{seen} readlink /proc/1/exe").rc != 0
+    assert re.search(r"^CapEff:\s0+$", host.check_output(f"cat /proc/{pid}/status"), re.MULTILINE)
     for path in ("web.yml", "users", "tls.key"):
         file = host.file(f"/etc/cgroup_exporter/{path}")
         assert not file.exists or oct(file.mode) == "0o640"

@@ -31,9 +31,9 @@ def as_alice(command: str) -> str:
     return str(cluster_host("login").check_output(f"su --login alice --command 'cd /tmp && {command}'"))
 
 
-def verify(report: Path, *arguments: str) -> tuple[Run, dict[str, Any]]:
+def verify(report: Path) -> tuple[Run, dict[str, Any]]:
     """Run the playbook verify; its outcome and its report."""
-    run = run_playbook(*arguments, variables={"verify_report": str(report)}, playbook="hpcops.cluster.verify")
+    run = run_playbook(variables={"verify_report": str(report)}, playbook="hpcops.cluster.verify")
     return run, json.loads(report.read_text()) if report.exists() else {}
 
 
@@ -62,16 +62,6 @@ def test_acceptance_fails_and_names_the_node_whose_daemon_is_down(tmp_path: Path
     run.failed()
     failed = {(result["host"], result["name"]) for result in report["results"] if not result["passed"]}
     assert (stopped_slurmd, "slurmd runs") in failed
-    assert (stopped_slurmd, "enabled daemons run") in failed
-
-
-def test_acceptance_of_some_hosts_fails_for_these_alone(tmp_path: Path, stopped_slurmd: str) -> None:
-    run, report = verify(tmp_path / "report.json", "--limit=c1,c2")
-    run.failed()
-    assert {result["host"] for result in report["results"]} == {"c1", "c2"}
-    assert {result["host"] for result in report["results"] if not result["passed"]} == {stopped_slurmd}
-    run, report = verify(tmp_path / "report.json", "--limit=c1")
-    assert "No job was run" in run.succeeded().text
 
 
 def test_ordinary_user_runs_a_job_from_the_login_node() -> None:
@@ -81,7 +71,9 @@ def test_ordinary_user_runs_a_job_from_the_login_node() -> None:
     assert output.split() == ["alice", "alice"]
 
 
-@pytest.mark.skipif(DISTRO == "forky", reason="Debian forky's Slurm has no mpi/pmix")
+@pytest.mark.skipif(
+    DISTRO != "trixie", reason="bookworm's mpi/pmix finds its library nowhere, and forky's Slurm has no mpi/pmix"
+)
 @pytest.mark.parametrize("role", ["login", "ctl"])
 def test_mpi_programs_start_from_hosts_without_slurmd(role: str) -> None:
     """mpi/pmix loads its library where srun runs, too."""
@@ -140,9 +132,9 @@ def test_run_at_vvvv_with_diff_contains_no_secret() -> None:
         r"^StoragePass=(.+)$", cluster_host("db").check_output("cat /etc/slurm/slurmdbd.conf"), re.MULTILINE
     )
     assert password
-    files = {f"password of {name}": RUN_DIRECTORY / name for name in ("metrics", "prometheus", "alertmanager")}
+    metrics = RUN_DIRECTORY / "metrics"
     for name, secret in {
-        **{name: path.read_text(encoding="utf-8").strip() for name, path in files.items() if path.exists()},
+        **({"password for metrics": metrics.read_text(encoding="utf-8").strip()} if metrics.exists() else {}),
         "munge key": raw_key,
         "encoded munge key": key,
         "database password": password.group(1).strip('"'),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import READER, container, give_reader_certificate, names
+from ansible_collections.hpcops.cluster.tests.support.hosts import container, names
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -27,7 +27,6 @@ def asking_fixture() -> Host:
     """A host that asks the others as Prometheus does: over the network, the certificates' authority known."""
     host = container(ASKING)
     host.check_output("apt-get install --yes --quiet curl")
-    give_reader_certificate(ASKING)
     return host
 
 
@@ -37,7 +36,7 @@ def metrics(asking: Host, name: str, exporter: str) -> str:
 
 def ask(name: str, exporter: str) -> str:
     authority = f"/etc/{exporter}/ca.crt"
-    return f"curl --silent --fail --max-time 20 --cacert {authority} {READER} https://{name}:{PORTS[exporter]}/metrics"
+    return f"curl --silent --fail --max-time 20 --cacert {authority} https://{name}:{PORTS[exporter]}/metrics"
 
 
 @pytest.mark.parametrize("exporter", PORTS)

@@ -16,7 +16,7 @@ from ansible_collections.hpcops.cluster.tests.support.hosts import container, ev
 
 pytestmark = pytest.mark.skipif(not names("prometheus"), reason="forky's cluster is the one that is monitored")
 MONITOR = "mon"
-SECRET = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "prometheus")
+SECRET = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics")
 PASSWORD = SECRET.read_text(encoding="utf-8").strip() if SECRET.exists() else ""
 PROJECT = Path(__file__).resolve().parents[3]
 CHOSEN = {"$cluster": "demo", "$partition": "batch", "$node": "[^,]+", "$jobid": ".+"}

@@ -100,25 +100,9 @@ def test_servers_have_the_same_and_speak_encrypted(host: Host) -> None:
     completed(host, submit(host, "true"))
     eventually(lambda: {query(name, JOBS) for name in DATABASES}, lambda seen: len(seen) == 1 and seen != {"0"})
     options = query(WRITER, "SELECT @@wsrep_provider_options")
-    assert "socket.ssl_cert = /etc/mysql/tls/galera/tls.crt" in options
-    key = container(WRITER).file("/etc/mysql/tls/galera/tls.key")
+    assert "socket.ssl_cert = /etc/mysql/tls/tls.crt" in options
+    key = container(WRITER).file("/etc/mysql/tls/tls.key")
     assert (key.user, key.group, key.mode) == ("root", "mysql", 0o640)
-
-
-def test_certificate_of_the_site_does_not_open_the_cluster(host: Host) -> None:
-    """Each exporter's host has one; the servers' own authority signs for nothing else."""
-    talk = "timeout 5 openssl s_client -quiet -connect db2:4567 -CAfile /etc/mysql/tls/galera/ca.crt"
-    db1 = container(WRITER)
-    for certificate, let_in in (("", False), ("/etc/mysql/tls", False), ("/etc/mysql/tls/galera", True)):
-        identity = f" -cert {certificate}/tls.crt -key {certificate}/tls.key" if certificate else ""
-        ended = db1.run(talk + identity)
-        assert ("alert" not in ended.stderr) is let_in, (certificate, ended.stderr)
-        assert (ended.rc in (0, 124)) is let_in, (certificate, ended.rc)
-
-
-def test_ports_between_servers_are_declared_for_the_servers_only(host: Host) -> None:
-    declared = container(WRITER).file("/etc/systemd/system/mariadb.service.d/hpcops-ports.conf").content_string
-    assert "Ports=3306\nPorts=4444 4567 4567/udp 4568 from db1 db2 db3\n" in declared
 
 
 def test_tables_of_slurmdbd_have_the_keys_that_galera_needs(host: Host) -> None:
@@ -312,7 +296,6 @@ def test_next_server_makes_the_dump_while_the_last_is_away() -> None:
     [
         ({"mariadb_galera_nodes": ["db1", "db2"]}, "mariadb_galera_nodes: db1, db2 are too few"),
         ({"mariadb_galera_node": "db7"}, 'mariadb_galera_node: "db7" is none of'),
-        ({"mariadb_tls_internal": False}, "mariadb_galera_nodes needs certificates"),
         ({"mariadb_bind_address": "127.0.0.1"}, "mariadb_bind_address is 127.0.0.1"),
         ({"mariadb_galera_bootstrap": "db7"}, 'mariadb_galera_bootstrap: "db7" is none of'),
     ],

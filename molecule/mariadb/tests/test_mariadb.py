@@ -11,14 +11,7 @@ import pytest
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import (
-    CONFINED,
-    PREFIX,
-    container,
-    names,
-    variables_of,
-    write_attempt,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, names, variables_of
 from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 CLIENT = names("client")[0]
@@ -100,10 +93,6 @@ def test_user_can_do_nothing_else(user: str, statement: str) -> None:
     answer = remote(statement, user=user)
     assert answer.rc != 0
     assert "denied" in answer.stderr
-
-
-def test_mariadb_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
-    assert write_attempt(host, "mariadb") == CONFINED
 
 
 def test_nobody_gets_in_without_a_name(host: Host) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +22,9 @@ if TYPE_CHECKING:
 (MON,) = names("prometheus")
 testinfra_hosts = [f"docker://{PREFIX}{MON}"]
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-METRICS, PASSWORD, SILENCER = (
-    Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], name).read_text(encoding="utf-8").strip()
-    for name in ("metrics", "prometheus", "alertmanager")
-)
-PROMETHEUS, ALERTMANAGER, EXPORTER = f"https://{MON}:9090", f"https://{MON}:9093", f"https://{MON}:9100"
-CA = "--cacert /etc/hpcops-prometheus/ca.crt"
-KNOWN = f"{CA} --user prometheus:{PASSWORD}"
-SILENCES = f"{CA} --user alertmanager:{SILENCER}"
+PASSWORD = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "metrics").read_text(encoding="utf-8").strip()
+PROMETHEUS, ALERTMANAGER = f"https://{MON}:9090", f"https://{MON}:9093"
+KNOWN = f"--cacert /etc/hpcops-prometheus/ca.crt --user prometheus:{PASSWORD}"
 # A metric of the kind that the platform writes; the role's alert is about it.
 BROKEN = 'hpcops_certificate_unreadable{path="/etc/test/tls.crt"} 1'
 TEXTFILE = "/var/lib/node_exporter/test.prom"
@@ -56,47 +50,12 @@ def main_pid(host: Host) -> str:
     return str(host.check_output("systemctl show --property=MainPID --value hpcops-prometheus"))
 
 
-@pytest.mark.parametrize(
-    ("url", "known"), [(PROMETHEUS, KNOWN), (ALERTMANAGER, SILENCES)], ids=["prometheus", "alertmanager"]
-)
-def test_nobody_reads_without_the_password_or_without_tls(host: Host, url: str, known: str) -> None:
-    assert status(host, known, f"{url}/-/ready") == "200"
-    assert status(host, CA, f"{url}/-/ready") == "401"
-    assert status(host, f"{CA} --user prometheus:wrong", f"{url}/-/ready") == "401"
-    assert status(host, known, f"{url.replace('https', 'http')}/-/ready") == "400"
-
-
-@pytest.mark.parametrize("user", ["prometheus", "alertmanager"])
-@pytest.mark.parametrize(
-    ("url", "password"),
-    [(PROMETHEUS, METRICS), (ALERTMANAGER, METRICS), (PROMETHEUS, SILENCER), (ALERTMANAGER, PASSWORD)],
-    ids=[
-        "exporters to Prometheus",
-        "exporters to Alertmanager",
-        "Alertmanager to Prometheus",
-        "Prometheus to Alertmanager",
-    ],
-)
-def test_password_of_another_opens_neither_prometheus_nor_alertmanager(
-    host: Host, url: str, password: str, user: str
-) -> None:
-    assert status(host, f"{CA} --user {user}:{password}", f"{url}/-/ready") == "401"
-
-
-def test_exporter_answers_prometheus_certificate_only(host: Host) -> None:
-    known = f"{CA} --user prometheus:{METRICS}"
-    own, client = (
-        f"--cert {path}/tls.crt --key {path}/tls.key"
-        for path in ("/etc/node_exporter", "/etc/hpcops-prometheus/client")
-    )
-    assert status(host, f"{known} {client}", f"{EXPORTER}/metrics") == "200"
-    assert status(host, known, f"{EXPORTER}/metrics") == "000"
-    assert status(host, f"{known} {own}", f"{EXPORTER}/metrics") == "000"
-
-
-def test_certificate_of_prometheus_client_makes_no_server(host: Host) -> None:
-    ca = "/etc/hpcops-prometheus/ca.crt"
-    assert host.run(f"openssl verify -CAfile {ca} -purpose sslserver /etc/hpcops-prometheus/client/tls.crt").rc != 0
+@pytest.mark.parametrize("url", [PROMETHEUS, ALERTMANAGER])
+def test_nobody_reads_without_the_password_or_without_tls(host: Host, url: str) -> None:
+    assert status(host, KNOWN, f"{url}/-/ready") == "200"
+    assert status(host, "--cacert /etc/hpcops-prometheus/ca.crt", f"{url}/-/ready") == "401"
+    assert status(host, "--cacert /etc/hpcops-prometheus/ca.crt --user prometheus:wrong", f"{url}/-/ready") == "401"
+    assert status(host, f"--user prometheus:{PASSWORD}", f"{url.replace('https', 'http')}/-/ready") == "400"
 
 
 def test_all_targets_are_up_and_have_their_labels(host: Host) -> None:
@@ -151,14 +110,12 @@ def test_rules_hold_in_this_release_of_promtool(host: Host) -> None:
 
 
 def test_password_is_in_no_file_that_others_read_and_in_no_journal(host: Host) -> None:
-    for name in ("password", "password.prometheus", "password.alertmanager"):
-        password = host.file(f"/etc/hpcops-prometheus/{name}")
-        assert (password.user, password.group, password.mode) == ("root", "hpcops-prometheus", 0o640)
+    password = host.file("/etc/hpcops-prometheus/password")
+    assert (password.user, password.group, password.mode) == ("root", "hpcops-prometheus", 0o640)
     others = "find /etc/hpcops-prometheus /etc/hpcops-alertmanager -type f -perm -o=r -print0"
-    for secret in (METRICS, PASSWORD, SILENCER):
-        assert host.run(f"{others} | xargs --null grep --files-with-matches --fixed-strings {secret}").stdout == ""
-        assert secret not in host.check_output("journalctl --no-pager --output=cat")
-        assert secret not in host.check_output("ps -e -o args | grep -v curl")
+    assert host.run(f"{others} | xargs --null grep --files-with-matches --fixed-strings {PASSWORD}").stdout == ""
+    assert PASSWORD not in host.check_output("journalctl --no-pager --output=cat")
+    assert PASSWORD not in host.check_output("ps -e -o args | grep -v curl")
 
 
 @pytest.mark.parametrize("unit", ["hpcops-prometheus", "hpcops-alertmanager"])
@@ -217,45 +174,12 @@ def test_change_of_rules_is_read_without_a_restart(host: Host) -> None:
     assert main_pid(host) == before
 
 
-def peers(host: Host) -> int:
-    """How many Alertmanagers share silences, this one included."""
-    answer = json.loads(host.check_output(f"curl --silent {SILENCES} {ALERTMANAGER}/api/v2/status"))
-    return len(answer["cluster"].get("peers", []))
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [("--cluster.tls-config=/etc/hpcops-alertmanager/peers.yml", 2), ("", 1)],
-    ids=["with a certificate", "without one"],
-)
-def test_only_an_alertmanager_with_a_certificate_becomes_a_peer(host: Host, options: str, wanted: int) -> None:
-    run_playbook(variables={"prometheus_alertmanager_peers": [f"{MON}:9094"]}).succeeded()
-    try:
-        assert "9094" in host.check_output("cat /etc/systemd/system/hpcops-alertmanager.service.d/hpcops-ports.conf")
-        eventually(lambda: peers(host), lambda number: number == 1)
-        host.check_output(
-            "systemd-run --unit=intruder --collect prometheus-alertmanager --storage.path=/tmp/intruder"
-            " --config.file=/etc/hpcops-alertmanager/alertmanager.yml --web.listen-address=127.0.0.1:9199"
-            f" --cluster.listen-address=0.0.0.0:9195 --cluster.peer={MON}:9094 {options}"
-        )
-        eventually(lambda: host.run("curl --silent --fail http://127.0.0.1:9199/-/ready").rc == 0)
-        if wanted == 1:
-            time.sleep(5)  # as long as a peer may take to join
-        eventually(lambda: peers(host), lambda number: number == wanted)
-    finally:
-        host.run("systemctl stop intruder; rm -rf /tmp/intruder")
-        run_playbook().succeeded()
-    assert not host.file("/etc/hpcops-alertmanager/peers.yml").exists
-
-
 def test_targets_come_from_the_service_discovery_api_where_there_is_one() -> None:
     """What it tells is tested in tests/discovery; here, that Prometheus understands how it is asked."""
     variables = {"prometheus_discovery_url": "https://api:8420", "prometheus_discovery_token": "x" * 32}
     run = run_playbook("--check", "--diff", variables=variables).succeeded()
     differences = json.dumps([result.get("diff") for _task, _host, result in run.results])
     assert "https://api:8420/v1/prometheus/targets?name=node_exporter" in differences
-    for job in ("prometheus", "alertmanager"):
-        assert f"targets?name={job}" not in differences, "who registers a service learns the password"
     assert "x" * 32 not in run.text
 
 

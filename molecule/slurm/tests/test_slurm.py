@@ -7,7 +7,7 @@ import time
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import CONFINED, DISTRO, PREFIX, names, write_attempt
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, names
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 LOGIN = names("login")[0]
@@ -53,13 +53,6 @@ def test_stale_configuration_gave_way_to_the_controllers(host: Host) -> None:
     assert "molecule" in as_user(host, "scontrol show config | grep ^ClusterName")
 
 
-@pytest.mark.skipif(DISTRO == "bookworm", reason="Slurm 22.05 has no sackd")
-def test_firewall_learns_the_port_on_which_the_controller_reaches_sackd(host: Host) -> None:
-    listening = host.check_output("ss -Hltnp | grep '\"sackd\"'").split()[3].rpartition(":")[2]
-    unit = host.file("/etc/systemd/system/sackd.service.d/hpcops.conf").content_string
-    assert f"[X-hpcops.cluster]\nPorts={listening}\n" in unit
-
-
 def test_an_ordinary_user_cannot_read_the_munge_key(host: Host) -> None:
     answer = host.run("su alice -c 'cat /etc/munge/munge.key'")
     assert answer.rc != 0
@@ -73,10 +66,6 @@ def test_an_ordinary_user_cannot_stop_another_users_job(host: Host) -> None:
         assert "Access/permission denied" in answer.stderr
     finally:
         host.check_output(f"su - -c 'scancel {number}'")
-
-
-def test_sackd_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
-    assert write_attempt(host, "sackd") == CONFINED
 
 
 def test_stopped_sackd_runs_again_and_a_former_way_to_the_controllers_is_gone(host: Host) -> None:

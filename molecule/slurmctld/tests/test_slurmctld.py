@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import (
-    CONFINED,
-    PREFIX,
-    container,
-    eventually,
-    names,
-    variables_of,
-    write_attempt,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, names, variables_of
 from ansible_collections.hpcops.cluster.tests.support.runs import Run, run_playbook
 
 if TYPE_CHECKING:
@@ -90,12 +82,7 @@ def job_fixture(host: Host) -> Iterator[str]:
 def test_parameters_of_the_site_are_in_effect(host: Host) -> None:
     running = configuration(host)
     assert running["MessageTimeout"] == "33 sec"
-    assert "block_null_hash" in running["CommunicationParameters"]
     assert set(running["SchedulerParameters"].split(",")) == {"bf_interval=45", "defer"}
-
-
-def test_slurmctld_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
-    assert write_attempt(host, "slurmctld") == CONFINED
 
 
 def test_options_of_the_site_add_to_those_of_the_role(host: Host) -> None:

@@ -129,14 +129,6 @@ def test_changed_options_restart_slurmd_of_that_node_alone(host: Host, c1: Host,
     assert job_state(host, job) == "COMPLETED"
 
 
-def test_stale_configuration_gives_way_to_the_controllers(c1: Host) -> None:
-    """Commands, prologs and health scripts on the node would prefer it."""
-    c1.check_output("printf 'ClusterName=old\\nSlurmctldHost=oldctl\\n' >/etc/slurm/slurm.conf")
-    assert "oldctl" in c1.run("timeout 20 scontrol ping").stdout
-    run_playbook("--tags=slurmd", f"--limit={c1.check_output('hostname')}").succeeded()
-    assert "ctl is UP" in c1.check_output("scontrol ping").replace("at ctl", "ctl")
-
-
 def test_run_limited_to_one_node_leaves_the_other_alone(c1: Host, c2: Host) -> None:
     before, other = process(c1), process(c2)
     settings = c2.check_output("cat /etc/default/slurmd")

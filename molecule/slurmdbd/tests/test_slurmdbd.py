@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.hpcops.cluster.tests.support.hosts import (
-    CONFINED,
-    PREFIX,
-    container,
-    eventually,
-    names,
-    write_attempt,
-)
+from ansible_collections.hpcops.cluster.tests.support.hosts import PREFIX, container, eventually, names
 from ansible_collections.hpcops.cluster.tests.support.runs import run_playbook
 
 if TYPE_CHECKING:
@@ -53,18 +46,6 @@ def configuration_fixture() -> dict[str, str]:
 
 def test_the_cluster_is_registered(host: Host) -> None:
     assert sacctmgr(host, "--noheader --parsable2 list cluster format=Cluster") == ["molecule"]
-
-
-def test_inventory_with_full_names_has_accounting(host: Host) -> None:
-    host.check_output("echo '127.0.0.1 db.example.org' >>/etc/hosts")
-    run_playbook(*ONLY_SLURMDBD, variables={"slurmdbd_hosts": ["db.example.org"]}).succeeded()
-    assert answers(host)
-    assert "DbdHost=db\n" in host.check_output("cat /etc/slurm/slurmdbd.conf")
-    run_playbook(*ONLY_SLURMDBD).succeeded()
-
-
-def test_slurmdbd_cannot_write_to_the_system_or_gain_privileges(host: Host) -> None:
-    assert write_attempt(host, "slurmdbd") == CONFINED
 
 
 def test_accounts_and_users_can_be_recorded(host: Host) -> None:

@@ -18,7 +18,6 @@ import glob
 import hashlib
 import os
 import ssl
-import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,15 +43,9 @@ def end_of(certificate: Path) -> float | None:
     return ssl.cert_time_to_seconds(date) if asked.returncode == 0 else None
 
 
-def is_compared(path: Path) -> bool:
-    """Whether Slurm reads the file, and everybody may.
-
-    Slurm reads plugstack.conf beside slurm.conf only, and Debian's packages put one on every host. A password in slurmdbd.conf
-    could be guessed from its checksum, which is public here.
-    """
-    return bool(path.stat().st_mode & stat.S_IROTH) and (
-        path.name != "plugstack.conf" or path.with_name("slurm.conf").exists()
-    )
+def is_read(path: Path) -> bool:
+    """Whether Slurm reads the file: plugstack.conf beside slurm.conf alone, and Debian's packages put one on every host."""
+    return path.name != "plugstack.conf" or path.with_name("slurm.conf").exists()
 
 
 def digest_of(path: Path) -> str | None:
@@ -65,7 +58,7 @@ def digest_of(path: Path) -> str | None:
 
 def samples(configuration: Iterable[str], certificates: Iterable[str], last_run: Path) -> Iterator[str]:
     """All lines."""
-    for path in filter(is_compared, files(configuration)):
+    for path in filter(is_read, files(configuration)):
         digest = digest_of(path)
         if digest is None:
             yield sample("hpcops_config_unreadable", 1, path=str(path))

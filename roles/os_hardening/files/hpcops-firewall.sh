@@ -10,11 +10,10 @@
 #   hpcops-firewall undo          take it back now
 #   hpcops-firewall stop          let everything in
 #   hpcops-firewall status        say whether what is loaded is what is wanted: loaded, or other
-#   hpcops-firewall ports         say which ports are declared, and to whom they are open where that is not the cluster
+#   hpcops-firewall ports         say which ports are declared
 set -eu
 rules=/etc/hpcops/firewall.nft
 wanted=/etc/hpcops/firewall.wanted.nft
-hosts=/var/lib/hpcops-firewall/hosts
 state=/run/hpcops-firewall
 undo=hpcops-firewall-undo
 
@@ -25,41 +24,20 @@ ports() {
     unit=${unit%%/*}
     unit=${unit%.d}
     ! systemctl --quiet is-enabled "$unit" 2>/dev/null || sed --quiet 's/^Ports=//p' "$file"
-  done | while read -r line; do
-    from=
-    case $line in *' from '*) from=" from $(echo "${line##* from }" | tr ' ' ',')" ;; esac
-    for port in $(echo "${line%% from *}" | tr ',' ' '); do echo "$port$from"; done
-  done | sort --unique
-}
-
-# Names that ports are declared for, with their addresses. Before the network is up these are the ones of the last time.
-resolved() {
-  ports | sed --quiet 's/.* from //p' | tr ',' '\n' | sort --unique | while read -r name; do
-    found=$(getent ahosts "$name" | awk '$1 !~ /%/ {print $1}' | sort --unique)
-    [ -n "$found" ] || found=$(awk -v name="$name" '$1 == name {print $2}' "$hosts" 2>/dev/null) || true
-    [ -n "$found" ] || echo "$name has no address, so ports that are declared for it stay closed to it" >&2
-    for address in $found; do echo "$name $address"; done
-  done
+  done | tr ' ,' '\n' | sort --unique
 }
 
 # The rules of a file with the declared ports.
 whole() {
   cat "$1"
-  resolved >"$state/hosts"
-  ports | while read -r port from names; do
-    case $port in */*) port="${port#*/} . ${port%/*}" ;; *) port="tcp . $port" ;; esac
-    [ -n "$from" ] || echo "add element inet hpcops declared { $port }"
-    for name in $(echo "$names" | tr ',' ' '); do
-      awk -v name="$name" -v port="$port" \
-        '$1 == name {print "add element inet hpcops peers" ($2 ~ /:/ ? 6 : 4) " { " $2 " . " port " }"}' "$state/hosts"
-    done
+  ports | while IFS=/ read -r port protocol; do
+    [ -z "$port" ] || echo "add element inet hpcops declared { ${protocol:-tcp} . $port }"
   done
 }
 
 load() {
   whole "$1" >"$state/next"
   use "$state/next"
-  cp "$state/hosts" "$hosts"
 }
 
 # The listing tells afterwards whether somebody has changed what is loaded.
@@ -73,7 +51,7 @@ listing() {
   nft --stateless list table inet hpcops 2>/dev/null
 }
 
-mkdir -p "$state" "${hosts%/*}"
+mkdir -p "$state"
 case ${1:-} in
   load) load "$rules" ;;
   try)

@@ -8,12 +8,11 @@ import json
 import logging
 import re
 import secrets
-import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -38,8 +37,6 @@ INCLUDES: dict[Scope, frozenset[Scope]] = {
 }
 # Digits of a digest by which a token is found, before all of it is compared.
 HALF = 32
-# How much of a request that was denied is kept.
-DENIED_TEXT = 200
 log = logging.getLogger(__name__)
 bearer = HTTPBearer(auto_error=False, description="A token made by hpcops-discovery token.")
 
@@ -49,23 +46,13 @@ class AccessError(Exception):
 
 
 class Denied(Exception):  # noqa: N818  # an answer, as Problem is
-    """A known caller asked for what the token does not allow. The event log keeps the reason.
+    """A known caller asked for what the token does not allow."""
 
-    The answer, where there is one, is that to something that does not exist: the caller must not learn that it does.
-    """
-
-    def __init__(
-        self, principal: Principal, reason: str, cluster: str | None = None, answer: Problem | None = None
-    ) -> None:
+    def __init__(self, principal: Principal, reason: str, cluster: str | None = None) -> None:
         super().__init__(reason)
         self.principal = principal
         self.reason = reason
         self.cluster = cluster
-        self.answer = answer
-
-    @classmethod
-    def of_scope(cls, principal: Principal, needed: Scope) -> Denied:
-        return cls(principal, f"token '{principal.name}' has the scope {principal.scope}; this needs {needed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +63,6 @@ class Principal:
     scope: Scope
     clusters: frozenset[str] | None  # None: all
     expires: float | None = None
-    hosts: frozenset[str] | None = None  # whose heartbeats it sends; None: all
 
     def may(self, scope: Scope) -> bool:
         return scope in INCLUDES[self.scope]
@@ -84,10 +70,9 @@ class Principal:
     def sees(self, cluster: str | None) -> bool:
         return self.clusters is None or cluster in self.clusters
 
-    def demand(self, cluster: str, otherwise: Problem | None = None) -> None:
-        """Refuse a cluster that the token is not for; otherwise is the answer where the caller did not name it."""
+    def demand(self, cluster: str) -> None:
         if not self.sees(cluster):
-            raise Denied(self, f"token '{self.name}' is not for cluster '{cluster}'", cluster, otherwise)
+            raise Denied(self, f"token '{self.name}' is not for cluster '{cluster}'", cluster)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,33 +113,16 @@ def new_token() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-class End(NamedTuple):
-    """When a token ends, in seconds since 1970, and whether that was counted from now, as another one in each run."""
-
-    at: float
-    counted: bool = False
-
-
 def put_token(
-    database: Database,
-    name: str,
-    token: str,
-    scope: Scope,
-    clusters: Collection[str] | None,
-    end: End | None,
-    hosts: Collection[str] | None = None,
+    database: Database, name: str, token: str, scope: Scope, clusters: Collection[str] | None, expires: float | None
 ) -> bool:
     """Make the token of this name be so. Returns whether anything changed."""
-    if hosts is not None and scope != "heartbeat":
-        raise AccessError(f"token '{name}': hosts limit the scope heartbeat only, not {scope}")
     if not ACCEPTABLE.fullmatch(token):
         raise AccessError(f"token '{name}': 32 to 256 letters, digits or any of _.~+/=- are needed")
     wanted = {
         "digest": digest_of(token),
         "scope": scope,
         "clusters": json.dumps(sorted(clusters)) if clusters is not None else None,
-        "hosts": json.dumps(sorted(hosts)) if hosts is not None else None,
-        "expires": end.at if end is not None else None,
         "revoked": False,
     }
     with database.write() as write:
@@ -163,16 +131,14 @@ def put_token(
         if other is not None:
             raise AccessError(f"token '{name}' is the same as '{other}'; the log could not tell who did what")
         present = write.connection.execute(select(tokens).where(tokens.c.name == name)).mappings().first()
-        lives = present is not None and present["digest"] == wanted["digest"] and not present["revoked"]
-        if end is not None and end.counted and present is not None and lives and present["expires"] is not None:
-            # A duration begins with the token, or with its return: later runs bring the end forward, never back.
-            wanted["expires"] = min(end.at, present["expires"])
-        if present is not None and all(present[key] == value for key, value in wanted.items()):
+        # An end that is counted from now is another one in each run: only a wish for another duration changes it.
+        same_end = present is not None and (present["expires"] is None) == (expires is None)
+        if present is not None and same_end and all(present[key] == value for key, value in wanted.items()):
             return False
         if present is None:
-            write.connection.execute(insert(tokens).values(name=name, created=now(), **wanted))
+            write.connection.execute(insert(tokens).values(name=name, created=now(), expires=expires, **wanted))
         else:
-            write.connection.execute(update(tokens).where(tokens.c.name == name).values(**wanted))
+            write.connection.execute(update(tokens).where(tokens.c.name == name).values(expires=expires, **wanted))
         write.access_changed()
     return True
 
@@ -202,23 +168,18 @@ class FailureLimit:
         self._limit = per_minute
         self._clock = clock
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def reached_by(self, address: str) -> bool:
-        times = self._failures.get(address)
-        return times is not None and len(times) == self._limit and self._clock() - times[0] < 60
 
     def exceeded_by(self, address: str) -> bool:
         """Count one more failure."""
-        with self._lock:
-            exceeded = self.reached_by(address)
-            times = self._failures.setdefault(address, deque(maxlen=self._limit))
-            self._failures.move_to_end(address)
-            if len(self._failures) > self.ADDRESSES:
-                self._failures.popitem(last=False)
-            if not exceeded:
-                times.append(self._clock())
-            return exceeded
+        times = self._failures.setdefault(address, deque(maxlen=self._limit))
+        self._failures.move_to_end(address)
+        if len(self._failures) > self.ADDRESSES:
+            self._failures.popitem(last=False)
+        present = self._clock()
+        exceeded = len(times) == self._limit and present - times[0] < 60
+        if not exceeded:
+            times.append(present)
+        return exceeded
 
 
 class Principals:
@@ -228,8 +189,8 @@ class Principals:
         self.version = state.access_version
         self._by_half: dict[str, list[tuple[str, Principal]]] = {}
         for row in rows:
-            clusters, hosts = (frozenset(json.loads(names)) if names else None for names in (row.clusters, row.hosts))
-            principal = Principal(row.name, row.scope, clusters, row.expires, hosts)
+            clusters = frozenset(json.loads(row.clusters)) if row.clusters is not None else None
+            principal = Principal(row.name, row.scope, clusters, row.expires)
             self._by_half.setdefault(row.digest[:HALF], []).append((row.digest, principal))
 
     def holder(self, token: str) -> Principal | None:
@@ -249,21 +210,16 @@ class Access:
         self._limit = FailureLimit(failures_per_minute)
         self._known: Principals | None = None
 
-    def identify(self, token: str | None, address: str, challenge: str = "Bearer") -> tuple[State, Principal]:
+    def identify(self, token: str | None) -> tuple[State, Principal | None]:
         """The state of the data, and who has this token; both of the same moment."""
-        # An address that has failed too often costs no query, unless its token was good when the database was last asked.
-        if token is None or (self._limit.reached_by(address) and self.recall(token) is None):
-            raise self._unauthenticated(address, challenge)
         state = self._database.state()
-        known = self._known
-        if known is None or known.version != state.access_version:
+        if token is None:
+            return state, None
+        if self._known is None or self._known.version != state.access_version:
             with self._database.read() as connection:
                 rows = connection.execute(select(tokens).where(tokens.c.revoked.is_(False))).all()
-            known = self._known = Principals(state, rows)
-        principal = known.holder(token)
-        if principal is None:
-            raise self._unauthenticated(address, challenge)
-        return state, principal
+            self._known = Principals(state, rows)
+        return state, self._known.holder(token)
 
     def recall(self, token: str) -> Recalled | None:
         """Who had this token when the database was last asked; to be believed only while the version is the same."""
@@ -271,7 +227,7 @@ class Access:
         principal = known.holder(token) if known is not None else None
         return Recalled(principal, known.version) if known is not None and principal is not None else None
 
-    def _unauthenticated(self, address: str, challenge: str) -> Problem:
+    def unauthenticated(self, address: str, challenge: str = "Bearer") -> Problem:
         if self._limit.exceeded_by(address):
             return _too_many()
         log.warning("authentication failed", extra={"client": address})
@@ -279,10 +235,9 @@ class Access:
         return Problem(401, "Send a token that is known, not revoked and not expired.", headers=headers)
 
     def denied(self, address: str, what: str, denied: Denied) -> Problem:
-        """The answer, a 403 unless it must not tell, which the event log keeps."""
-        what = what[:DENIED_TEXT]
+        """A 403, which the event log keeps."""
         if self._limit.exceeded_by(address):
-            return denied.answer or _too_many()
+            return _too_many()
         actor = denied.principal.name
         log.warning("denied: %s: %s", what, denied.reason, extra={"client": address, "principal": actor})
         event = {"actor": actor, "action": "denied", "key": what, "cluster": denied.cluster, "detail": denied.reason}
@@ -291,7 +246,7 @@ class Access:
                 write.connection.execute(insert(events).values(revision=write.before.revision, at=now(), **event))
         except SQLAlchemyError as error:  # a full disk makes nothing allowed
             log.error("the event log could not be written: %s", error)
-        return denied.answer or Problem(403, denied.reason)
+        return Problem(403, denied.reason)
 
 
 def _too_many() -> Problem:
@@ -304,11 +259,6 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else "local"
 
 
-def bearer_of(request: Request) -> str | None:
-    scheme, _blank, token = request.headers.get("authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" else None
-
-
 def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
     """A dependency: the caller, whose token must have the scope."""
 
@@ -316,11 +266,12 @@ def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
     ) -> Caller:
         access: Access = request.app.state.site.access
-        token = credentials.credentials if credentials else None
-        state, principal = await run_in_threadpool(access.identify, token, client_of(request))
+        state, principal = await run_in_threadpool(access.identify, credentials.credentials if credentials else None)
+        if principal is None:
+            raise access.unauthenticated(client_of(request))
         request.state.principal = principal.name
         if not principal.may(scope):
-            raise Denied.of_scope(principal, scope)
+            raise Denied(principal, f"token '{principal.name}' has the scope {principal.scope}; this needs {scope}")
         return Caller(principal, state)
 
     return caller

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from . import __version__, logs, problems
 from .access import Denied, client_of
-from .middleware import BodyLimit, Gate, Observe
+from .middleware import BodyLimit, Observe
 from .routes import clusters, feeds, hosts, services, system
 from .settings import Settings, load
 from .shapes import ProblemDocument
@@ -48,8 +48,7 @@ def create_app(settings: Settings) -> ASGIApp:
     app.state.site = site
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=2)
     # Around FastAPI, not in it: what it does for each request costs more than a heartbeat needs.
-    inner = BodyLimit(ShortWay(app, site.access, site.heartbeats), settings.max_body_bytes)
-    return Observe(Gate(inner, site.access))
+    return Observe(BodyLimit(ShortWay(app, site.access, site.heartbeats), settings.max_body_bytes))
 
 
 def bare_app(**options: Any) -> FastAPI:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from .clock import at, now
 from .database import Database, Write, execute_many, in_batches
 from .problems import Problem, field_error, invalid, pointer
 from .queries import SERVICE_ROWS
-from .reserved import is_reserved
 from .shapes import (
     TRANSITIONS,
     Action,
@@ -36,13 +34,6 @@ from .shapes import (
 from .tables import clusters, events, health, heartbeats, hosts, services, terms
 
 Key = tuple[str, ...]
-# Names of Ansible's own: the machine that it runs on, groups that are always there, and the readers' group of failed parts.
-NOT_HOSTS = frozenset({"localhost", "127.0.0.1", "all", "ungrouped", "hpcops_inventory_failed"})
-
-
-def group_of(name: str) -> str:
-    """The name as the readers' groups have it."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
 @dataclass(frozen=True)
@@ -285,25 +276,17 @@ def patch_hosts(
     with _job(database, principal, "hosts" if bulk else None, options) as job:
         wanted = [patch.model_dump(exclude_unset=True) for patch in patches]
         rows = _present_hosts(job.connection, [patch["name"] for patch in wanted])
-        merged = list(_merged(principal, job.faults, wanted, rows, must_exist=not bulk))
+        merged = list(_merged(job.faults, wanted, rows, must_exist=not bulk))
         return job.finish(_hosts(job, merged, rows), hosts, "host", len(wanted))
 
 
 def _merged(
-    principal: Principal,
-    faults: Faults,
-    patches: Sequence[dict[str, Any]],
-    rows: Mapping[str, Any],
-    *,
-    must_exist: bool,
+    faults: Faults, patches: Sequence[dict[str, Any]], rows: Mapping[str, Any], *, must_exist: bool
 ) -> Iterator[tuple[int, HostWrite]]:
     for index, patch in enumerate(patches):
         row = rows.get(patch["name"])
-        missing = Problem(404, f"there is no host '{patch['name']}'") if must_exist else None
-        if row is None and missing is not None:
-            raise missing
-        if row is not None:
-            principal.demand(row.cluster, missing or _taken(patch["name"]))
+        if row is None and must_exist:
+            raise Problem(404, f"there is no host '{patch['name']}'")
         expected = patch.pop("revision", None)
         whole = merge(json.loads(row.spec), patch) if row is not None else merge({}, patch)
         try:
@@ -343,7 +326,7 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
         row = rows.get(item.name)
         job.principal.demand(item.cluster)
         if row is not None:
-            job.principal.demand(row.cluster, _taken(item.name))
+            job.principal.demand(row.cluster)
         _check_host(job.faults, index, item, row, known)
         job.expects(index, item.name, item.revision, row, documents.host)
         if item.name in seen:
@@ -357,10 +340,6 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
                 job.faults.add(index, item.name, ["instance_id"], "duplicate", detail)
         state = item.state or (row.state if row is not None else "planned")
         host = item if item.state else item.model_copy(update={"state": state})
-        spec = documents.spec_of(host)
-        if state != "retired":
-            _check_names(job.faults, index, item)
-        _check_variables(job, index, item.name, row, spec)
         columns = {
             name: getattr(host, name) for name in ("cluster", "state", "rack", "switch", "provider", "instance_id")
         }
@@ -368,16 +347,11 @@ def _hosts(job: Job, items: Iterable[tuple[int, HostWrite]], rows: Mapping[str, 
             index,
             (item.name,),
             row,
-            spec,
+            documents.spec_of(host),
             {**columns, "address": item.addresses.get("main")},
             "retired" if state == "retired" else "updated",
         )
     _check_instances(job, instances)
-
-
-def _taken(name: str) -> Problem:
-    """Names are the whole site's: who makes a host learns that a name is in use, but not where."""
-    return Problem(403, f"the name '{name}' is not free for this token; choose another one")
 
 
 def _check_host(faults: Faults, index: int, item: HostWrite, row: Any, known: set[str]) -> None:
@@ -399,39 +373,15 @@ def _check_host(faults: Faults, index: int, item: HostWrite, row: Any, known: se
         faults.add(index, item.name, ["state"], "transition", detail)
 
 
-def _check_names(faults: Faults, index: int, item: HostWrite) -> None:
-    """Refuse what readers refuse: one such host would stop the inventory of all clusters."""
-    if item.name in NOT_HOSTS:
-        detail = f"'{item.name}' has another meaning for Ansible; give the host another name"
-        faults.add(index, item.name, ["name"], "reserved", detail)
-    for place, role in enumerate(item.roles):
-        if group_of(role) in NOT_HOSTS or group_of(role).startswith("cluster_"):
-            detail = f"'{role}' would be a group with another meaning, such as that of a cluster; choose another name"
-            faults.add(index, item.name, ["roles", place], "reserved", detail)
-
-
-def _check_variables(job: Job, index: int, key: str, row: Any, spec: str) -> None:
-    """Refuse changes of variables that decide what runs. Those that stay as they are may have been an administrator's."""
-    if (job.principal.may("admin") and job.principal.clusters is None) or (row is not None and row.spec == spec):
-        return
-    before = json.loads(row.spec)["variables"] if row is not None else {}
-    after = json.loads(spec)["variables"]
-    for name in sorted(before.keys() | after.keys()):
-        if is_reserved(name) and before.get(name, ...) != after.get(name, ...):
-            detail = "decides what Ansible runs; a token with the scope admin for all clusters can change it"
-            job.faults.add(index, key, ["variables", name], "reserved", f"'{name}' {detail}")
-
-
 def _check_instances(job: Job, instances: Mapping[tuple[str, str | None], tuple[str, int]]) -> None:
     for batch in in_batches(list(instances)):
-        wanted = select(hosts.c.name, hosts.c.cluster, hosts.c.instance_id, hosts.c.provider).where(
+        wanted = select(hosts.c.name, hosts.c.instance_id, hosts.c.provider).where(
             hosts.c.instance_id.in_([instance for instance, _provider in batch])
         )
         for row in job.connection.execute(wanted):
             name, index = instances.get((row.instance_id, row.provider), (row.name, 0))
             if name != row.name:
-                known = f"the host '{row.name}'" if job.principal.sees(row.cluster) else "another host"
-                detail = f"'{row.instance_id}' of '{row.provider}' is {known}"
+                detail = f"'{row.instance_id}' of '{row.provider}' is the host '{row.name}'"
                 job.faults.add(index, name, ["instance_id"], "duplicate", detail)
 
 
@@ -464,10 +414,10 @@ def _services(job: Job, items: Sequence[ServiceWrite]) -> Iterator[Draft]:
             detail = f"there is no cluster '{item.cluster}'; make it first"
             job.faults.add(index, owner, ["cluster"], "unknown_cluster", detail)
         place = places.get(item.host)
-        # The host's address is shown with the service.
-        seen_place = place if place is not None and job.principal.sees(place.cluster) else None
-        if seen_place is None or seen_place.state == "retired":
-            word = "is retired" if seen_place is not None else "does not exist"
+        if place is not None:
+            job.principal.demand(place.cluster)  # its address is shown with the service
+        if place is None or place.state == "retired":
+            word = "is retired" if place is not None else "does not exist"
             job.faults.add(index, owner, ["host"], "unknown_host", f"the host '{item.host}' {word}")
         if key in seen:
             job.faults.add(index, owner, ["name"], "duplicate", f"'{owner}' is also at index {seen[key]}")
@@ -513,14 +463,7 @@ def write_cluster(
     with _job(database, principal, None, options) as job:
         row = job.connection.execute(select(clusters).where(clusters.c.name == name)).first()
         job.expects(0, name, item.revision, row, documents.cluster)
-        for other in job.connection.execute(select(clusters.c.name).where(clusters.c.name != name)).scalars():
-            if group_of(other) == group_of(name):
-                known = f"'{other}'" if principal.sees(other) else "another cluster"
-                detail = f"'{name}' and {known} would be the same group for Ansible; choose another name"
-                job.faults.add(0, name, ["name"], "duplicate", detail)
-        spec = documents.spec_of(item)
-        _check_variables(job, 0, name, row, spec)
-        return job.finish([Draft(0, (name,), row, spec, {})], clusters, "cluster", 1)
+        return job.finish([Draft(0, (name,), row, documents.spec_of(item), {})], clusters, "cluster", 1)
 
 
 def remove_cluster(database: Database, principal: Principal, name: str, *, options: Options) -> Outcome:

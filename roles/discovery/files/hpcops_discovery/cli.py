@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import settings
-from .access import AccessError, End, new_token, put_token, revoke_token
+from .access import AccessError, new_token, put_token, revoke_token
 from .backup import BackupError, restore_backup, write_backup
 from .changes import prune_events
 from .clock import at
@@ -85,9 +85,6 @@ def _parser() -> argparse.ArgumentParser:
         parser_of.add_argument(
             "--cluster", action="append", help="only for this cluster; may be repeated (default: all)"
         )
-        parser_of.add_argument(
-            "--host", action="append", help="only for this host's heartbeats; may be repeated (default: all)"
-        )
         parser_of.add_argument("--expires", type=expiry, help="such as 90d, 12h, 1y, or a date such as 2027-01-31")
     token.add_parser("list", help="list the tokens")
     revoke = token.add_parser("revoke", help="make a token invalid at once")
@@ -103,14 +100,15 @@ def duration(value: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def expiry(value: str) -> End:
+def expiry(value: str) -> float:
+    """When a token ends, in seconds since 1970."""
     with contextlib.suppress(argparse.ArgumentTypeError):
-        return End(time.time() + duration(value), counted=True)
+        return time.time() + duration(value)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{value}' is neither a duration such as 90d nor a date") from error
-    return End((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _ping(wanted: settings.Settings) -> int:
@@ -178,7 +176,7 @@ def _token(database: Database, options: argparse.Namespace) -> int:
         with database.read() as connection:
             if connection.execute(select(tokens.c.name).where(tokens.c.name == options.name)).first():
                 raise AccessError(f"there is a token '{options.name}' already; revoke it and choose another name")
-    changed = put_token(database, options.name, made, options.scope, options.cluster, options.expires, options.host)
+    changed = put_token(database, options.name, made, options.scope, options.cluster, options.expires)
     print(made if options.action == "create" else "changed" if changed else "unchanged")
     return 0
 
@@ -192,7 +190,6 @@ def _list_tokens(database: Database) -> int:
             "name": row.name,
             "scope": row.scope,
             "clusters": json.loads(row.clusters) if row.clusters else "all",
-            "hosts": json.loads(row.hosts) if row.hosts else "all",
             "created": row.created,
             "expires": at(row.expires) if row.expires else "never",
             "state": "revoked" if row.revoked else "expired" if expired else "valid",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from .clock import at
 from .shapes import Kind
@@ -30,20 +31,8 @@ def terms_of(kind: Kind, spec: str) -> set[tuple[str, str, str]]:
     }
 
 
-def joined(values: Mapping[str, Any], **texts: str) -> str:
-    """An object of these values, and of texts that are JSON already."""
-    members = [to_json(values).decode()[1:-1], *(f'"{name}":{text}' for name, text in texts.items())]
-    return f"{{{','.join(filter(None, members))}}}"
-
-
-def array(items: Iterable[str]) -> str:
-    """An array of texts that are JSON already."""
-    return f"[{','.join(items)}]"
-
-
-def _with(row: Any, **more: Any) -> str:
-    rest = to_json({**more, "revision": row.revision, "updated": row.updated}).decode()
-    return f"{row.spec[:-1]},{rest[1:]}"
+def _with(row: Any, extra: str = "") -> str:
+    return f'{row.spec[:-1]}{extra},"revision":{row.revision},"updated":"{row.updated}"}}'
 
 
 def host(row: Any) -> str:
@@ -51,23 +40,28 @@ def host(row: Any) -> str:
 
 
 def cluster(row: Any) -> str:
-    return _with(row, name=row.name)
+    return f'{{"name":{json.dumps(row.name)},{_with(row)[1:]}'
 
 
 def service(row: Any) -> str:
-    address = {"address": row.address} if row.address else {}
-    return _with(row, **address, health={"status": row.status, "since": row.since, "output": row.output})
+    address = f',"address":"{row.address}"' if row.address else ""
+    health = json.dumps({"status": row.status, "since": row.since, "output": row.output})
+    return _with(row, f'{address},"health":{health}')
 
 
 def event(row: Any) -> str:
-    names = ("id", "revision", "at", "actor", "action", "kind", "key", "cluster", "detail")
-    specs = {name: getattr(row, name) for name in ("before", "after") if getattr(row, name) is not None}
-    return joined({name: getattr(row, name) for name in names}, **specs)
+    fields = {
+        name: getattr(row, name)
+        for name in ("id", "revision", "at", "actor", "action", "kind", "key", "cluster", "detail")
+    }
+    specs = "".join(f',"{name}":{getattr(row, name)}' for name in ("before", "after") if getattr(row, name) is not None)
+    return f"{json.dumps(fields)[:-1]}{specs}}}"
 
 
 def seen(row: Any) -> str:
-    return joined({"host": row.host, "service": row.service, "seen": at(row.seen), "status": row.status})
+    return json.dumps({"host": row.host, "service": row.service, "seen": at(row.seen), "status": row.status})
 
 
 def page(items: Iterable[str], revision: int, **more: Any) -> str:
-    return joined({"revision": revision, **more}, items=array(items))
+    rest = "".join(f',"{name}":{json.dumps(value)}' for name, value in more.items())
+    return f'{{"items":[{",".join(items)}],"revision":{revision}{rest}}}'

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import ipaddress
 import logging
 import random
 import secrets
-import socket
 import ssl
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,9 +32,7 @@ LEASE = "health"
 LEASE_SECONDS = 30.0
 TICK_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
-# Checks at once; each cluster that has any gets an equal share.
 AT_ONCE = 100
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _check: TypeAdapter[Any] = TypeAdapter(Check)
 log = logging.getLogger(__name__)
 
@@ -66,6 +61,10 @@ class Target:
     scheme: str
     check: TcpCheck | HttpCheck | HeartbeatCheck
     known_since: float
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -154,31 +153,17 @@ def _values(row: Row[Any], result: Result) -> dict[str, Any] | None:
 # --- Checks --------------------------------------------------------------------------------------------------------
 
 
-class RefusedError(Exception):
-    """The service's address is none that the server connects to."""
-
-
-def is_refused(address: str, networks: Collection[Network]) -> bool:
-    """Whether an address is this machine's own or its link's, and in none of the networks that are allowed all the same."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if any(ip in network for network in networks):
-        return False
-    return ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified
-
-
 class Prober:
     """Asks services."""
 
-    def __init__(self, ca_file: Path | None, networks: Collection[Network] = ()) -> None:
-        self._networks = networks
+    def __init__(self, ca_file: Path | None) -> None:
         trusted = ssl.create_default_context()
         if ca_file is not None:
             trusted.load_verify_locations(ca_file)
         any_certificate = ssl.create_default_context()
         any_certificate.check_hostname = False
         any_certificate.verify_mode = ssl.CERT_NONE
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=0)
         self._clients = {
             True: httpx.AsyncClient(verify=trusted, limits=limits, trust_env=False),
             False: httpx.AsyncClient(verify=any_certificate, limits=limits, trust_env=False),
@@ -194,38 +179,21 @@ class Prober:
         assert not isinstance(check, HeartbeatCheck)
         try:
             async with asyncio.timeout(check.timeout):
-                address = await self._resolved(target)
-                if isinstance(check, HttpCheck):
-                    return await self._http(target, check, address)
-                return await self._tcp(target, address)
+                return await (self._http(target, check) if isinstance(check, HttpCheck) else self._tcp(target))
         except TimeoutError:
             return Result(target, False, f"no answer within {check.timeout} s")
-        except RefusedError as error:
-            return Result(target, False, str(error))
         except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             return Result(target, False, (str(error) or type(error).__name__)[:200])
 
-    async def _resolved(self, target: Target) -> str:
-        """The address to connect to. A name is resolved here, so that none leads elsewhere afterwards."""
-        found = await asyncio.get_running_loop().getaddrinfo(target.address, target.port, type=socket.SOCK_STREAM)
-        addresses = [str(each[4][0]) for each in found]
-        # Distributions give a machine's own name a loopback address.
-        own = target.address.partition(".")[0] == socket.gethostname().partition(".")[0]
-        for address in addresses:
-            if own or not is_refused(address, self._networks):
-                return address
-        raise RefusedError(f"the server does not connect to {addresses[0]}; check_networks allows more")
-
-    async def _tcp(self, target: Target, address: str) -> Result:
-        _reader, writer = await asyncio.open_connection(address, target.port)
+    async def _tcp(self, target: Target) -> Result:
+        _reader, writer = await asyncio.open_connection(target.address, target.port)
         writer.close()
         return Result(target, True, "connected")
 
-    async def _http(self, target: Target, check: HttpCheck, address: str) -> Result:
+    async def _http(self, target: Target, check: HttpCheck) -> Result:
         scheme = "https" if target.scheme == "https" else "http"
-        authority = f"[{address}]:{target.port}" if ":" in address else f"{address}:{target.port}"
         answer = await self._clients[check.verify].get(
-            f"{scheme}://{authority}{check.path}",
+            f"{scheme}://{target.authority}{check.path}",
             headers={"Host": f"{target.key[2]}:{target.port}", "User-Agent": "hpcops-discovery"},
             extensions={"sni_hostname": target.key[2]},
         )
@@ -266,28 +234,20 @@ class Beats:
 class Checker:
     """Checks while it holds the lease; waits for it otherwise."""
 
-    def __init__(
-        self,
-        database: Database,
-        ca_file: Path | None,
-        changed: Callable[[], None],
-        networks: Collection[Network] = (),
-    ) -> None:
+    def __init__(self, database: Database, ca_file: Path | None, changed: Callable[[], None]) -> None:
         self._database = database
         self._ca_file = ca_file
-        self._networks = networks
         self._changed = changed
         self._holder = secrets.token_hex(8)
         self._beats = Beats(database)
         self._results: list[Result] = []
         self._due: dict[Target, float] = {}
-        self._running: dict[Target, asyncio.Task[None]] = {}
-        self._shares: dict[str, asyncio.Semaphore] = {}
-        self._asking = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        prober = Prober(self._ca_file, self._networks)
+        prober = Prober(self._ca_file)
         try:
             while True:
                 try:
@@ -299,7 +259,7 @@ class Checker:
                 metrics.checking.set(0)
                 await asyncio.sleep(LEASE_SECONDS / 6 * (1 + random.random()))  # not a secret
         finally:
-            for task in self._running.values():
+            for task in self._running:
                 task.cancel()
             await prober.close()
             await run_in_threadpool(self.release)
@@ -335,33 +295,20 @@ class Checker:
         """New targets are checked at once, but not all in the same moment."""
         spread = min(15.0, len(targets) / 200)
         self._due = {target: self._due.get(target, present + random.uniform(0, spread)) for target in targets}
-        for target in self._running.keys() - self._due.keys():
-            self._running[target].cancel()
-        clusters = {target.key[0] for target in targets if not isinstance(target.check, HeartbeatCheck)}
-        if clusters != self._shares.keys():
-            self._shares = {name: asyncio.Semaphore(max(1, AT_ONCE // len(clusters))) for name in clusters}
 
     def _start_due(self, prober: Prober, present: float) -> None:
-        """Ask each service that is due, unless the former question is still open."""
         for target, due in self._due.items():
-            if due <= present and target not in self._running and not isinstance(target.check, HeartbeatCheck):
+            if due <= present and not isinstance(target.check, HeartbeatCheck):
                 self._due[target] = present + target.check.interval
-                task = self._running[target] = asyncio.create_task(self._probe(prober, target))
-                task.add_done_callback(functools.partial(self._done, target))
-        metrics.checks_waiting.set(len(self._running) - self._asking)
+                task = asyncio.create_task(self._probe(prober, target))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
 
     async def _probe(self, prober: Prober, target: Target) -> None:
-        async with self._shares[target.key[0]]:
-            self._asking += 1
-            try:
-                result = await prober.probe(target)
-            finally:
-                self._asking -= 1
+        async with self._gate:
+            result = await prober.probe(target)
         metrics.checks.labels("passed" if result.passed else "failed").inc()
         self._results.append(result)
-
-    def _done(self, target: Target, _task: asyncio.Task[None]) -> None:
-        del self._running[target]
 
     def hold(self) -> bool:
         """Take or keep the lease."""

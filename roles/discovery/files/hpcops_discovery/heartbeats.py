@@ -16,7 +16,7 @@ from .access import Denied, Principal
 from .database import Database, in_batches
 from .problems import invalid
 from .shapes import Beat, FieldError
-from .tables import heartbeats, hosts, services
+from .tables import heartbeats, hosts
 
 # Requests that arrive within this time are written together.
 GATHER_SECONDS = 0.25
@@ -77,17 +77,12 @@ class Heartbeats:
                 found |= {row.name: (row.cluster, row.state) for row in connection.execute(wanted)}
             version = self._database.state_in(connection).access_version
             faults = [_fault(waiting, found, version) for waiting in batch]
-            registered = {(name, "") for name in names}
-            for some in in_batches(names):
-                of_hosts = select(services.c.host, services.c.name).where(services.c.host.in_(some))
-                registered |= {(row.host, row.name) for row in connection.execute(of_hosts)}
             rows = {
                 (beat.host, service): {"host": beat.host, "service": service, "seen": present, "status": status}
                 for waiting, fault in zip(batch, faults, strict=True)
                 if fault is None
                 for beat in waiting.beats
                 for service, status in {"": "passing", **beat.services}.items()
-                if (beat.host, service) in registered  # a unit may be reported before its service is registered
             }
             if rows:
                 dialect = sqlite if self._database.sqlite else postgresql
@@ -105,17 +100,11 @@ class Heartbeats:
 def _fault(waiting: _Waiting, found: dict[str, tuple[str, str]], version: tuple[str, int]) -> Exception | None:
     if waiting.version not in (None, version):
         return Outdated()
-    principal = waiting.principal
-    errors, denied = [], None
+    errors = []
     for index, beat in enumerate(waiting.beats):
         cluster, state = found.get(beat.host, ("", "retired"))
-        if principal.hosts is not None and beat.host not in principal.hosts:
-            return Denied(principal, f"token '{principal.name}' is not for host '{beat.host}'", cluster or None)
-        hidden = bool(cluster) and not principal.sees(cluster)
-        if hidden:
-            denied = Denied(principal, f"token '{principal.name}' is not for cluster '{cluster}'", cluster)
-        if hidden or state == "retired":
-            word = "is retired" if cluster and not hidden else "does not exist"
+        if state == "retired":
+            word = "is retired" if cluster else "does not exist"
             errors.append(
                 FieldError(
                     pointer=f"/beats/{index}/host",
@@ -125,7 +114,8 @@ def _fault(waiting: _Waiting, found: dict[str, tuple[str, str]], version: tuple[
                     code="unknown_host",
                 )
             )
-    problem = invalid(errors) if errors else None
-    if denied is not None:
-        denied.answer = problem
-    return denied or problem
+        elif not waiting.principal.sees(cluster):
+            return Denied(
+                waiting.principal, f"token '{waiting.principal.name}' is not for cluster '{cluster}'", cluster
+            )
+    return invalid(errors) if errors else None

@@ -12,23 +12,22 @@ from .clock import at
 
 _EXTRA = ("client", "principal", "method", "path", "status", "milliseconds")
 _SECRETS = re.compile(rf"{PREFIX}[\w-]+|(?i:(bearer|basic)\s+)[\w.~+/=-]+")
-_LONGEST = 4000
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class JsonFormatter(logging.Formatter):
-    """One object per line, of a bounded length. What looks like a token is blotted out, wherever it came from."""
+    """One object per line. What looks like a token is blotted out, wherever it came from."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": at(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage()[:_LONGEST],
+            "message": record.getMessage(),
             **{key: getattr(record, key) for key in _EXTRA if hasattr(record, key)},
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
+            line["exception"] = self.formatException(record.exc_info)
         return _SECRETS.sub("***", json.dumps(line, ensure_ascii=False, default=str))
 
 

@@ -18,9 +18,6 @@ revision = Gauge("hpcops_discovery_revision", "Revision of the site's data.", mu
 watchers = Gauge("hpcops_discovery_watchers", "Requests that wait for changes.", multiprocess_mode="livesum")
 beats = Counter("hpcops_discovery_heartbeats", "Heartbeats written.")
 checks = Counter("hpcops_discovery_checks", "Health checks by result.", ["result"])
-checks_waiting = Gauge(
-    "hpcops_discovery_checks_waiting", "Health checks that wait for their cluster's turn.", multiprocess_mode="max"
-)
 transitions = Counter(
     "hpcops_discovery_health_transitions", "Services whose health changed, by new status.", ["status"]
 )

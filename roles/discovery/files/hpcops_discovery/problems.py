@@ -103,7 +103,7 @@ def _of_http(error: HTTPException) -> Problem:
     return Problem(error.status_code, str(error.detail), headers=error.headers)
 
 
-def of_database(error: Exception) -> Problem:
+def _of_database(error: Exception) -> Problem:
     text = str(getattr(error, "orig", None) or error)
     if (
         "disk is full" in text
@@ -131,7 +131,7 @@ def install(app: FastAPI) -> None:
 
     def answer_database(_request: Request, error: Exception) -> Response:
         log.error("database: %s", getattr(error, "orig", None) or error)
-        return of_database(error).response()
+        return _of_database(error).response()
 
     def answer_bug(_request: Request, _error: Exception) -> Response:
         return Problem(500, "The log of the service says more.").response()

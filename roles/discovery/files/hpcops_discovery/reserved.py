@@ -8,17 +8,10 @@ The discovery API has a copy of this file (roles/discovery/files/hpcops_discover
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 # Ansible's own variables, those of the whole site, and the roles' internal ones.
 RESERVED_PREFIXES = ("ansible_", "discovered_interpreter_", "hpcops_", "inventory_", "playbook_", "role_", "__")
-# How a host is reached, and what the values may be: ssh takes a word that begins with a dash for an option.
-ADMITTED = {
-    "ansible_host": re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:-]{0,252}", re.ASCII),
-    "ansible_port": re.compile(r"[1-9][0-9]{0,4}", re.ASCII),
-    "ansible_user": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII),
-}
+# Where a host answers.
+ADMITTED = frozenset({"ansible_host", "ansible_port", "ansible_user"})
 # What Ansible puts beside a host's variables, and the functions of its templates.
 MAGIC = frozenset(
     {"environment", "group_names", "groups", "hostvars", "lookup", "now", "omit", "play_hosts", "q", "query", "vars"}
@@ -84,14 +77,12 @@ _COMMANDS = (
     grafana_tls_certificate grafana_tls_key grafana_tls_names mariadb_backup_connection
     mariadb_external_admin_password mariadb_external_admin_user mariadb_external_ca mariadb_external_host
     mariadb_external_password mariadb_external_user mariadb_galera_bootstrap mariadb_galera_nodes
-    mariadb_galera_ca_directory mariadb_tls_certificate mariadb_tls_key mariadb_tls_names munge_key munge_replace_key
-    munge_rotation_hubs os_base_backup_key os_base_backup_key_file os_base_backup_s3 os_base_ca_name os_base_ca_replace
-    os_base_certificate_names os_base_exporter_client_ca os_base_exporter_tls_certificate
-    os_base_exporter_tls_key os_base_exporter_tls_names os_base_exporter_users os_base_secret_file
-    os_base_secret_probe prometheus_alertmanager_password prometheus_alertmanager_receivers
-    prometheus_alertmanager_user prometheus_discovery_token prometheus_discovery_url prometheus_password
-    prometheus_scrape_certificate prometheus_scrape_key prometheus_scrape_password prometheus_scrape_user
-    prometheus_user slurm_auth_key slurm_elastic_accounts slurm_elastic_endpoint_url slurm_elastic_key
+    mariadb_tls_certificate mariadb_tls_key mariadb_tls_names munge_key munge_replace_key
+    munge_rotation_hubs os_base_backup_s3 os_base_ca_name os_base_certificate_names
+    os_base_exporter_tls_certificate os_base_exporter_tls_key os_base_exporter_tls_names
+    os_base_exporter_users os_base_secret_file os_base_secret_probe prometheus_alertmanager_receivers
+    prometheus_discovery_token prometheus_discovery_url prometheus_scrape_password prometheus_scrape_user
+    slurm_auth_key slurm_elastic_accounts slurm_elastic_endpoint_url slurm_elastic_key
     slurm_elastic_metadata_url slurm_jwt_key slurm_replace_keys slurmdbd_storage_backup_host
     slurmdbd_storage_host slurmdbd_storage_password slurmdbd_storage_user slurmrestd_tls_certificate
     slurmrestd_tls_key slurmrestd_tls_names token_file
@@ -114,10 +105,3 @@ def is_reserved(name: str) -> bool:
     if name in ADMITTED:
         return False
     return name.startswith(RESERVED_PREFIXES) or name in MAGIC or name in OF_CLUSTER or name in COMMANDS
-
-
-def is_fit(name: str, value: Any) -> bool:
-    """Tell whether a variable may have this value; only those of ADMITTED are limited."""
-    if name not in ADMITTED:
-        return True
-    return not isinstance(value, bool) and isinstance(value, (str, int)) and bool(ADMITTED[name].fullmatch(str(value)))

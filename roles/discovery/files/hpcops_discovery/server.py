@@ -8,14 +8,26 @@ import tempfile
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from . import logs, settings
-from .connection import Connection, Loop
 from .settings import Settings
 
 # Where systemd puts the first socket that it hands over.
 FIRST_SOCKET = 3
+# How long a process that ends waits for the first request of a connection that it has accepted.
+FIRST_REQUEST_SECONDS = 2.0
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection. uvicorn closes one whose first request it has not read yet, as if it were idle."""
+
+    def shutdown(self) -> None:
+        if self.cycle is None:
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
 
 def serve(config_file: Path | None, wanted: Settings) -> None:
@@ -29,8 +41,6 @@ def serve(config_file: Path | None, wanted: Settings) -> None:
             "hpcops_discovery.app:process_app",
             factory=True,
             http=Connection,
-            ws="none",
-            loop=f"{Loop.__module__}:{Loop.__qualname__}",
             host=wanted.listen_address,
             port=wanted.listen_port,
             workers=wanted.workers,

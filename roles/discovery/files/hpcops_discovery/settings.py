@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,8 +29,6 @@ class Settings(BaseModel):
     tls_key: Path | None = None
     # Certificates that the checks of https services trust, besides the system's.
     check_ca_file: Path | None = None
-    # Loopback, link-local, multicast and unspecified addresses that the checks may connect to all the same.
-    check_networks: list[IPv4Network | IPv6Network] = []
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     # Seconds that requests get to end when a process is told to stop.
     drain_seconds: Annotated[int, Field(ge=1, le=600)] = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import keyword
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,8 +19,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from .reserved import is_fit
-
 _Value = TypeVar("_Value")
 
 MAX_ITEMS: Final = 100_000
@@ -33,15 +30,9 @@ MAX_REVISION: Final = 2**53
 
 def _address(value: str) -> str:
     try:
-        found = ipaddress.ip_address(value)
+        return str(ipaddress.ip_address(value))
     except ValueError as error:
         raise PydanticCustomError("address", "is no IPv4 or IPv6 address") from error
-    # Python takes any text for a zone, line breaks as well.
-    if "%" in value:
-        raise PydanticCustomError(
-            "address", "has a zone (%), which other hosts cannot use; give the address without it"
-        )
-    return str(found)
 
 
 def _plain_json(value: JsonValue) -> JsonValue:
@@ -64,15 +55,6 @@ def _plain_json(value: JsonValue) -> JsonValue:
         elif isinstance(item, list):
             stack.extend((inner, depth + 1) for inner in item)
     return value
-
-
-def _fit(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    for name, value in values.items():
-        if keyword.iskeyword(name):
-            raise PydanticCustomError("keyword", "'{name}' is a word of Python's; rename the variable", {"name": name})
-        if not is_fit(name, value):
-            raise PydanticCustomError("unfit", "'{name}' has a value that it cannot have", {"name": name})
-    return values
 
 
 def _whole_text(text: str) -> None:
@@ -108,9 +90,7 @@ Names = Annotated[list[Name], Field(max_length=1000), AfterValidator(_distinct)]
 Words = Annotated[list[Word], Field(max_length=1000), AfterValidator(_distinct)]
 Labels = Annotated[dict[LabelKey, Text], Field(max_length=100), AfterValidator(_sorted_keys)]
 Json = Annotated[JsonValue, AfterValidator(_plain_json)]
-Variables = Annotated[
-    dict[VariableName, Json], Field(max_length=1000), AfterValidator(_fit), AfterValidator(_sorted_keys)
-]
+Variables = Annotated[dict[VariableName, Json], Field(max_length=1000), AfterValidator(_sorted_keys)]
 Parameters = Annotated[dict[Word, Json], Field(max_length=1000), AfterValidator(_sorted_keys)]
 
 HostState = Literal["planned", "ready", "active", "maintenance", "retired"]
@@ -299,14 +279,6 @@ class ServiceSpec(Shape):
 
 class ServiceWrite(ServiceSpec):
     revision: Revision | None = Field(None, description="Expected revision; 0: it must not exist yet.")
-
-    @model_validator(mode="after")
-    def _no_more_than_two_checks_at_once(self) -> ServiceWrite:
-        if isinstance(self.check, (TcpCheck, HttpCheck)) and self.check.timeout > 2 * self.check.interval:
-            raise PydanticCustomError(
-                "interval", "check: the timeout is more than twice the interval; choose a longer one"
-            )
-        return self
 
 
 class ServiceHealth(Shape):

@@ -39,8 +39,7 @@ class Site:
         return cls(
             settings,
             database,
-            # Each process counts for itself: together they allow no more.
-            Access(database, max(1, settings.failures_per_minute // settings.workers)),
+            Access(database, settings.failures_per_minute),
             InventoryExport(database),
             Feed(database),
             Heartbeats(database),
@@ -52,8 +51,7 @@ class Site:
         self.feed.start()
         tasks = []
         if self.settings.health_checks:
-            wanted = self.settings
-            checker = Checker(self.database, wanted.check_ca_file, self.feed.nudge, wanted.check_networks)
+            checker = Checker(self.database, self.settings.check_ca_file, self.feed.nudge)
             tasks.append(asyncio.create_task(checker.run()))
         with _before_termination(self.feed.close):
             yield

@@ -158,7 +158,6 @@ tokens = Table(
     Column("created", String, nullable=False),
     Column("expires", Float),
     Column("revoked", Boolean, nullable=False, default=False),
-    Column("hosts", Text),  # JSON list; none: all hosts
 )
 
 # Who does what only one process may do, and until when.

@@ -46,7 +46,7 @@ class Job:
             raise BackupError(f"{path} cannot be read: {error}") from error
         self.database = Database(self.settings) if self.settings["kind"] == "database" else None
         self.source: Source = self.database or Trees(self.settings)
-        self.store = Store(Path(self.settings["directory"]), self.settings["key"])
+        self.store = Store(Path(self.settings["directory"]))
         self.bucket = Bucket(self.settings["s3"], self.name) if self.settings.get("s3") else None
         self.status_file = Path(self.settings["status_file"])
 

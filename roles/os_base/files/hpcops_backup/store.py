@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
-import hmac
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,9 +83,8 @@ class Source(Protocol):
 class Store:
     """The folder of a job's backups."""
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.key = key
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -108,11 +106,7 @@ class Store:
 
     def read(self) -> tuple[list[Backup], dict[str, str]]:
         """The good backups, oldest first, and why others are none."""
-        found = {
-            path.name: read_backup(path, self.key)
-            for path in sorted(self.folder.glob("*"))
-            if NAME.fullmatch(path.name)
-        }
+        found = {path.name: read_backup(path) for path in sorted(self.folder.glob("*")) if NAME.fullmatch(path.name)}
         good = [each for each in found.values() if isinstance(each, Backup)]
         return good, {name: each for name, each in found.items() if isinstance(each, str)}
 
@@ -159,7 +153,6 @@ class Store:
             }
             manifest = {
                 "format": FORMAT,
-                "name": name,
                 "job": job,
                 "host": socket.gethostname(),
                 "seconds": round(time.time() - start, 1),
@@ -167,7 +160,6 @@ class Store:
                 "files": files,
                 "content": content,
             }
-            manifest["signature"] = signature(manifest, self.key)
             write_file(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
         return Backup(self.folder / name, manifest)
 
@@ -205,22 +197,12 @@ class Store:
         source.check(backup)
 
 
-def signature(manifest: Mapping[str, Any], key: str) -> str:
-    """HMAC of all that a manifest says, the checksums of its files too."""
-    signed = {name: value for name, value in manifest.items() if name != "signature"}
-    return hmac.new(key.encode(), json.dumps(signed, sort_keys=True).encode(), "sha256").hexdigest()
-
-
-def read_backup(path: Path, key: str) -> Backup | str:
+def read_backup(path: Path) -> Backup | str:
     """A backup, or why it is none."""
     try:
         backup = Backup(path, json.loads((path / MANIFEST).read_text(encoding="utf-8")))
         if backup.manifest["format"] != FORMAT:
             return f"this program does not know the format {backup.manifest['format']} of its manifest"
-        if not hmac.compare_digest(str(backup.manifest.get("signature")), signature(backup.manifest, key)):
-            return "its manifest is not signed with os_base_backup_key: it was changed, or another site made it"
-        if backup.manifest["name"] != path.name:
-            return f"it was made as {backup.manifest['name']} and renamed"
         for name, entry in backup.manifest["files"].items():
             if (path / name).stat().st_size != entry["size"]:
                 return f"{name} has not the size that its manifest says"

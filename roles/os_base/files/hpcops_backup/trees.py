@@ -68,9 +68,8 @@ class Trees:
         counts = {}
         for name, tree in self.trees.items():
             with compressed(folder / f"{name}.tar.zst") as pipe:
-                secrets = tree.get("secrets", True)
                 with acting_as(tree.get("user", "")), tarfile.open(fileobj=pipe, mode="w|") as archive:
-                    counts[name] = sum(add(archive, *entry, secrets=secrets) for entry in self.entries(tree))
+                    counts[name] = sum(add(archive, *entry) for entry in self.entries(tree))
         version = run(self.version).strip() if self.version else ""
         paths = {name: tree["path"] for name, tree in self.trees.items()}
         return {"trees": paths, "entries": counts, "version": version}
@@ -147,19 +146,16 @@ def acting_as(user: str) -> Iterator[None]:
         os.setegid(0)
 
 
-def add(archive: tarfile.TarFile, name: str, path: Path, secrets: bool = True) -> int:
+def add(archive: tarfile.TarFile, name: str, path: Path) -> int:
     """Add a file, folder or link to the archive; 0 for one that is gone by now, or is none of these.
 
-    Without secrets also 0 for a file that not everybody may read, such as a key. A file is read whole before its length is written
-    down: others write it meanwhile.
+    A file is read whole before its length is written down: others write it meanwhile.
     """
     info = tarfile.TarInfo(name)
     content = b""
     try:
         status = path.lstat()
         if stat.S_ISREG(status.st_mode):
-            if not secrets and not status.st_mode & stat.S_IROTH:
-                return 0
             content = path.read_bytes()
             info.size = len(content)
         elif stat.S_ISDIR(status.st_mode):
@@ -180,12 +176,9 @@ def add(archive: tarfile.TarFile, name: str, path: Path, secrets: bool = True) -
 
 def extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
     """Unpack an entry that add() has made, as the account that runs this."""
-    path = root / member.name
-    above = list(path.parents)[: len(Path(member.name).parts) - 1]
-    if member.name.startswith("/") or ".." in Path(member.name).parts or any(folder.is_symlink() for folder in above):
+    if member.name.startswith("/") or ".." in Path(member.name).parts:
         raise BackupError(f"the archive has an entry '{member.name}', which leads out of its folder")
-    if not (member.isreg() or member.isdir() or member.issym()):
-        raise BackupError(f"the archive has an entry '{member.name}', which is no file, folder or link")
+    path = root / member.name
     if member.issym():
         path.symlink_to(member.linkname)
         return
@@ -198,5 +191,5 @@ def extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> No
             shutil.copyfileobj(content, target)
             target.flush()
             os.fsync(target.fileno())
-    path.chmod(member.mode & 0o777)  # no set-id bits
+    path.chmod(member.mode)
     os.utime(path, (member.mtime, member.mtime))

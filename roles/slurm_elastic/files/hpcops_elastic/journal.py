@@ -151,7 +151,7 @@ class Journal:
         try:
             # Readable for nobody else: requests hold user data.
             if not path.exists():
-                made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+                made = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
                 if os.geteuid() == 0:  # a person looks before the service has begun, whose folder it is
                     folder = path.parent.stat()
                     os.fchown(made, folder.st_uid, folder.st_gid)

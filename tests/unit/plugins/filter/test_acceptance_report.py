@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
 
 from ansible_collections.hpcops.cluster.plugins.filter.acceptance_report import acceptance_report
 
@@ -71,20 +70,3 @@ def test_result_of_another_shape_does_not_end_the_report(odd: object) -> None:
 
 def test_nothing_checked_is_an_empty_report() -> None:
     assert acceptance_report([], {}, "checked")["table"] == []
-
-
-@pytest.mark.parametrize(
-    ("hosts", "variables", "registered", "says"),
-    [
-        ("c1", {"c1": {}}, ["x"], "acceptance_report: the input must be a list, not str"),
-        (["c2"], {"c1": {}}, ["x"], "acceptance_report: 'c2' is no host of the inventory"),
-        (["c1"], {"c1": {}}, [], "acceptance_report: no name of a registered variable is given"),
-    ],
-)
-def test_what_makes_no_report_is_refused(hosts: Any, variables: Any, registered: list[str], says: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=says):
-        acceptance_report(hosts, variables, *registered)
-
-
-def test_host_that_registered_something_else_did_not_answer() -> None:
-    assert acceptance_report(["c1"], {"c1": {"x": "text"}}, "x")["failed"] == 1

@@ -82,22 +82,3 @@ def test_dashboard_of_the_role_names_in_its_queries_only_variables_that_it_has(p
     for query in queries:
         used = {word.split('"')[0].split("}")[0] for word in query.split("$")[1:]}
         assert used <= known, query
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        ({"rows": {}}, "grafana_dashboard: rows must be a list, not dict"),
-        ({"rows": [{"title": "r"}]}, "grafana_dashboard: row 1 lacks panels"),
-        ({"rows": [{"panels": []}]}, "grafana_dashboard: row 1 lacks title"),
-        ({"rows": [{"title": "r", "panels": [{"queries": [{"expr": "up"}]}]}]}, "row 'r': a panel lacks title"),
-        ({"rows": [{"title": "r", "panels": [panel(queries=[{"legend": "x"}])]}]}, "panel 'p': a query lacks expr"),
-        ({"rows": [{"title": "r", "panels": [panel(queries="up")]}]}, "panel 'p': queries must be a list, not str"),
-        ({"rows": [{"title": "r", "panels": [panel(width="wide")]}]}, "panel 'p' has the width 'wide'; give 1 to 24"),
-        ({"rows": [{"title": "r", "panels": [panel(width=25)]}]}, "panel 'p' has the width 25; give 1 to 24"),
-        ({"variables": [{"name": "x"}]}, "grafana_dashboard: a variable lacks query"),
-    ],
-)
-def test_what_lacks_something_is_named(more: dict[str, Any], says: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=says):
-        grafana_dashboard(described() | more, "x")

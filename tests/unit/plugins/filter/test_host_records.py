@@ -31,24 +31,6 @@ def test_name_may_have_a_domain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        ("c[1-2],d1", ["c1", "c2", "d1"]),
-        ("c1,c2", ["c1", "c2"]),
-        ("rack[1-2]-node[1-2]", ["rack1-node1", "rack1-node2", "rack2-node1", "rack2-node2"]),
-        ("c[1-2].a,d[3-4].b", ["c1.a", "c2.a", "d3.b", "d4.b"]),
-    ],
-)
-def test_name_may_be_any_host_list(name: str, names: list[str]) -> None:
-    assert [record["name"] for record in host_records([{"name": name}])] == names
-
-
-def test_addresses_may_be_any_host_list() -> None:
-    records = host_records([{"name": "c1,d1", "addresses": {"main": "10.0.0.1,10.0.9.1"}}])
-    assert [record["addresses"]["main"] for record in records] == ["10.0.0.1", "10.0.9.1"]
-
-
-@pytest.mark.parametrize(
     ("entries", "says"),
     [
         ("c1", "the input must be a list, not str"),

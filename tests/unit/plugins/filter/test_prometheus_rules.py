@@ -64,33 +64,3 @@ def test_alert_that_is_not_enabled_is_left_out() -> None:
 def test_change_of_something_else_is_refused(changes: Any, says: str) -> None:
     with pytest.raises(AnsibleFilterError, match=says):
         rules(changes)
-
-
-@pytest.mark.parametrize(
-    ("document", "says"),
-    [
-        ({}, "the file of rules lacks groups"),
-        ([], "the file of rules must be a mapping, not list"),
-        ({"groups": {}}, "groups must be a list, not dict"),
-        ({"groups": [{"name": "g"}]}, r"groups\[0\] lacks rules"),
-        ({"groups": [{"name": "g", "rules": ["x"]}]}, "the rules of the group g: number 1 must be a mapping, not str"),
-        (
-            {"groups": [{"name": "g", "rules": [ALERT | {"labels": []}, ALERT | {"labels": "x"}]}]},
-            "the alert Down: labels must",
-        ),
-    ],
-)
-def test_document_that_is_no_file_of_rules_is_refused(document: Any, says: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=says):
-        prometheus_rules(document, {}, "https://r")
-
-
-def test_alert_may_have_neither_labels_nor_annotations() -> None:
-    document = {"groups": [{"name": "g", "rules": [{"alert": "Down", "expr": "up == 0"}]}]}
-    (rule,) = prometheus_rules(document, {"Down": {"labels": {"team": "x"}}}, "https://r")["groups"][0]["rules"]
-    assert rule == {"alert": "Down", "expr": "up == 0", "labels": {"team": "x"}, "annotations": {}}
-
-
-def test_change_that_is_no_mapping_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="changes: Down: labels must be a mapping, not str"):
-        rules({"Down": {"labels": "x"}})

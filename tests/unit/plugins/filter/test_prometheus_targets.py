@@ -26,11 +26,6 @@ def test_what_runs_everywhere_is_told_by_role_and_each_host_once() -> None:
     ]
 
 
-def test_address_of_ipv6_has_brackets() -> None:
-    (found,) = prometheus_targets({"slurmd": ["fd00::1"]}, ["slurmd"], {"node": 9100})
-    assert found["targets"] == ["[fd00::1]:9100"]
-
-
 def test_what_runs_on_a_group_is_told_of_all_its_hosts() -> None:
     entries = [{"group": "mariadb", "job": "db", "port": "3306"}, {"group": "none", "job": "x", "port": 1}]
     assert prometheus_targets(GROUPS, ROLES, by_group=entries) == [

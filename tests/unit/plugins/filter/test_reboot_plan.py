@@ -45,16 +45,3 @@ def test_names_may_be_a_text_as_on_a_command_line() -> None:
 def test_values_of_a_wrong_kind_are_refused_by_the_name_of_their_variable(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):
         reboot_plan(list(HOSTVARS), HOSTVARS, CLUSTER, **values)
-
-
-@pytest.mark.parametrize(
-    ("cluster", "problem"),
-    [
-        ({}, "reboot_plan: the cluster lacks nodes, now"),
-        ({"now": 1, "nodes": {"c1": {"state": "IDLE"}}}, "the cluster's node c1 lacks partitions, boot_time, reason"),
-        ({"now": 1, "nodes": {"c1": 7}}, "the cluster's node c1 must be a mapping, not int"),
-    ],
-)
-def test_cluster_that_lacks_something_is_refused(cluster: Any, problem: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=problem):
-        reboot_plan(list(HOSTVARS), HOSTVARS, cluster, share=100)

@@ -84,9 +84,3 @@ def test_slurm_conf_takes_the_lines(release: str) -> None:
 def test_wrong_groups_are_told(groups: Any, partitions: Any, said: str) -> None:
     with pytest.raises(AnsibleFilterError, match=said):
         slurm_cloud(groups, NODES, partitions)
-
-
-@pytest.mark.parametrize("option", ["idle", "resume_timeout", "suspend_timeout"])
-def test_time_that_is_no_number_is_named(option: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=f"^slurm_cloud: {option} must be a number, not '10m'$"):
-        slurm_cloud([CPU], NODES, [], **{option: "10m"})

@@ -8,19 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible.template import is_trusted_as_template
 
-from ansible_collections.hpcops.cluster.plugins.inventory.discovery import EXAMPLES
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import (
     DiscoveryError,
     InventoryError,
@@ -63,13 +60,9 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "x.discovery.yml"
         self.cache = folder / "cache"
-        self.prepare: Callable[[InventoryData], None] = lambda _inventory: None
         self.inventory = InventoryData()
 
-    def read(
-        self, said: Any, cache: bool = True, before: Iterable[tuple[str, str]] = (), **options: Any
-    ) -> InventoryData:
-        """Parse the file; before are groups of another source, each with its child."""
+    def read(self, said: Any, cache: bool = True, **options: Any) -> InventoryData:
         FakeClient.said = said
         config = {"plugin": "hpcops.cluster.discovery", "url": "https://d:1", "cache_dir": str(self.cache), **options}
         self.path.write_text(json.dumps({"token": TOKEN, **config}))
@@ -77,9 +70,6 @@ class Site:
         plugin.client = FakeClient
         assert plugin.verify_file(str(self.path))
         self.inventory = InventoryData()
-        self.prepare(self.inventory)
-        for parent, group in before:
-            self.inventory.add_child(self.inventory.add_group(parent), self.inventory.add_group(group))
         plugin.parse(self.inventory, DataLoader(), str(self.path), cache=cache)
         return self.inventory
 
@@ -96,62 +86,10 @@ class Site:
         return self.inventory.groups["all"].vars[STATUS][str(self.path)]
 
 
-ENVIRONMENT = {
-    "url": ("HPCOPS_DISCOVERY_URL", "https://e:1", "https://e:1"),
-    "token": ("HPCOPS_DISCOVERY_TOKEN", "e", "e"),
-    "token_file": ("HPCOPS_DISCOVERY_TOKEN_FILE", "/e", "/e"),
-    "ca_file": ("HPCOPS_DISCOVERY_CA_FILE", "/e", "/e"),
-    "timeout": ("HPCOPS_DISCOVERY_TIMEOUT", "7", 7.0),
-    "retries": ("HPCOPS_DISCOVERY_RETRIES", "7", 7),
-    "stale_ok": ("HPCOPS_INVENTORY_STALE_OK", "7d", "7d"),
-    "max_shrink": ("HPCOPS_INVENTORY_MAX_SHRINK", "77", 77),
-    "cache_dir": ("HPCOPS_INVENTORY_CACHE_DIR", "/e", "/e"),
-}
-IN_FILE: dict[str, Any] = {
-    "plugin": "hpcops.cluster.discovery",
-    **dict.fromkeys(("url", "token", "token_file", "ca_file", "cache_dir"), "/f"),
-    **dict.fromkeys(("timeout", "retries", "stale_ok", "max_shrink"), 1),
-}
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     FakeClient.asked = []
     return Site(tmp_path)
-
-
-@pytest.mark.parametrize("option", ENVIRONMENT)
-def test_environment_variable_wins_over_the_file(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    variable, text, value = ENVIRONMENT[option]
-    monkeypatch.setenv(variable, text)
-    plugin = inventory_loader.get("hpcops.cluster.discovery")
-    plugin.set_options(direct=IN_FILE)
-    assert plugin.get_option(option) == value
-    monkeypatch.setenv(variable, "")
-    plugin.set_options(direct=IN_FILE)
-    assert str(plugin.get_option(option)) in ("/f", "1", "1.0")
-
-
-def test_every_option_with_an_environment_variable_is_in_the_table() -> None:
-    definitions = inventory_loader.get("hpcops.cluster.discovery").option_definitions
-    found = {name: [entry["name"] for entry in each.get("env", ())] for name, each in definitions.items()}
-    ours = {name: each[0] for name, each in found.items() if each and each[0].startswith("HPCOPS_")}
-    assert ours == {option: variable for option, (variable, *_rest) in ENVIRONMENT.items()}
-
-
-def test_option_of_ansible_keeps_its_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANSIBLE_INVENTORY_USE_EXTRA_VARS", "true")
-    plugin = inventory_loader.get("hpcops.cluster.discovery")
-    plugin.set_options(direct={**IN_FILE, "use_extra_vars": False})
-    assert plugin.get_option("use_extra_vars") is False
-
-
-def test_loss_is_accepted_once_as_the_message_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.read(answer("n1", "n2"), max_shrink=20)
-    message = site.refused(answer("n1"), max_shrink=20)
-    variable, _equals, value = message.rpartition(" ")[2].partition("=")
-    monkeypatch.setenv(variable, value)
-    assert list(site.read(answer("n1"), max_shrink=20).hosts) == ["n1"]
 
 
 def test_hosts_groups_and_variables_are_there(site: Site) -> None:
@@ -190,91 +128,6 @@ def test_second_run_asks_with_the_validator_and_has_the_same_hosts(site: Site) -
     assert first == second
     assert "k_a" in site.inventory.groups
     assert file.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [{"key": "x", "prefix": "state", "parent_group": "state_a"}],
-        [{"key": "x", "prefix": "state", "parent_group": "state-a"}],
-        [
-            {"key": "x", "prefix": "p", "parent_group": "q_a"},
-            {"key": "x", "prefix": "q", "parent_group": "p_a"},
-        ],
-        [{"key": "'upper'", "separator": "", "parent_group": "lower"}],
-    ],
-)
-def test_group_that_would_be_in_itself_is_refused_before_the_first_host(
-    site: Site, entries: list[dict[str, Any]]
-) -> None:
-    refused = site.refused(answer("n1", x="a"), before=[("upper", "lower")], keyed_groups=entries)
-    assert f"keyed_groups: {entries[-1]['key']}: its parent_group" in refused
-
-
-def test_groups_may_be_nested(site: Site) -> None:
-    entries = [{"key": "x", "prefix": "x", "parent_group": "m"}, {"key": "'m'", "separator": "", "parent_group": "top"}]
-    inventory = site.read(answer("n1", x="a"), before=[("top", "m")], keyed_groups=entries)
-    assert [host.name for host in inventory.groups["top"].get_hosts()] == ["n1"]
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"compose": {"made": "slurm_cluster_name"}},
-        {"compose": {"made": "slurm_cluster_name ~ ''"}},
-        {"groups": {"alpha": "slurm_cluster_name == 'alpha'"}},
-        {"keyed_groups": [{"key": "slurm_cluster_name", "separator": ""}]},
-        {"keyed_groups": [{"key": "inventory_hostname_short", "separator": ""}]},
-    ],
-)
-def test_expressions_see_the_variables_of_the_cluster(site: Site, option: dict[str, Any]) -> None:
-    inventory = site.read(answer("alpha.example.org"), strict=True, **option)
-    host = inventory.hosts["alpha.example.org"]
-    assert host.vars.get("made", "alpha") == "alpha"
-    assert "compose" in option or [group.name for group in host.groups if group.name == "alpha"]
-
-
-def test_variables_of_a_host_win_over_those_of_its_cluster(site: Site) -> None:
-    said = answer("n1", site_tier="own")
-    said["clusters"]["alpha"]["vars"]["site_tier"] = "of the cluster"
-    assert site.read(said, compose={"made": "site_tier"}).hosts["n1"].vars["made"] == "own"
-
-
-def test_examples_work_for_a_controller_and_for_hosts_without_labels_and_racks(site: Site) -> None:
-    said = answer("ctl1", "n1", "n2")
-    said["hosts"]["ctl1"]["roles"] = ["slurmctld"]
-    said["hosts"]["n1"].update(labels={"environment": "production"}, partitions=["gpu"])
-    said["hosts"]["n1"]["vars"] = {"slurm_node_cpus": 128, "discovery_rack": "r1"}
-    documents = list(yaml.safe_load_all(EXAMPLES))
-    assert len(documents) == 2
-    for number, document in enumerate(documents):
-        inventory = site.read(
-            said, **{**document, "token": TOKEN, "token_file": None, "cache_dir": str(site.cache / str(number))}
-        )
-        assert list(inventory.hosts) == ["ctl1", "n1", "n2"]
-    members = {name: [host.name for host in group.get_hosts()] for name, group in inventory.groups.items()}
-    assert (members["gpu_nodes"], members["in_production"], members["rack_r1"]) == (["n1"], ["n1"], ["n1"])
-    assert members["rack_unknown"] == ["ctl1", "n2"]
-    assert [host.vars["site_is_big"] for host in inventory.hosts.values()] == [False, True, False]
-
-
-@pytest.mark.parametrize(("other", "is_refused"), [("beta", True), ("alpha", False)])
-def test_host_that_another_source_has_in_another_cluster_is_refused(site: Site, other: str, is_refused: bool) -> None:
-    def add(inventory: InventoryData) -> None:
-        inventory.set_variable(inventory.add_group(f"cluster_{other}"), "slurm_cluster_name", other)
-        inventory.set_variable("all", "slurm_cluster_name", "default")
-        inventory.add_host("n1", f"cluster_{other}")
-
-    site.prepare = add
-    if not is_refused:
-        assert set(site.read(answer("n1", "n2")).hosts) == {"n1", "n2"}
-        return
-    with pytest.raises(
-        AnsibleParserError, match="host n1 is in the cluster alpha, and another source has it in the cluster beta"
-    ):
-        site.read(answer("n2", "n1"))
-    assert list(site.inventory.hosts) == ["n1"]
-    assert FAILED in site.inventory.groups
 
 
 def test_flushed_cache_is_not_asked_with_but_still_compared(site: Site) -> None:

@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
-from ansible.utils.display import Display
 
-from ansible_collections.hpcops.cluster.plugins.inventory.ec2 import EXAMPLES
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import AwsError
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._groups import FAILED
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._source_inventory import STATUS
@@ -50,33 +47,19 @@ class Fake:
         yield {"Reservations": [{"OwnerId": "111111111111", "Instances": [instance]}]}
 
 
-class Twins(Fake):
-    """Two instances with one name."""
-
-    identities = ("i-1", "i-2")
-
-    def pages(self, region: str, _operation: str, **_arguments: Any) -> Iterator[dict[str, Any]]:
-        tags = [{"Key": "Name", "Value": "web"}]
-        instances = [
-            {"InstanceId": identity, "PrivateIpAddress": "10.0.0.1", "Tags": tags} for identity in self.identities
-        ]
-        yield {"Reservations": [{"OwnerId": "1", "Instances": instances if region == "eu-west-1" else instances[1:]}]}
-
-
 class Site:
     """A configuration file, and the inventory that comes of it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "x.ec2.yml"
         self.cache = folder / "cache"
-        self.connect: type[Fake] = Fake
         self.inventory = InventoryData()
 
     def read(self, cache: bool = True, **options: Any) -> InventoryData:
         config = {"plugin": "hpcops.cluster.ec2", "regions": ["eu-west-1"], "cache_dir": str(self.cache), **options}
         self.path.write_text(json.dumps(config))
         plugin = inventory_loader.get("hpcops.cluster.ec2")
-        plugin.connect = self.connect
+        plugin.connect = Fake
         assert plugin.verify_file(str(self.path))
         self.inventory = InventoryData()
         plugin.parse(self.inventory, DataLoader(), str(self.path), cache=cache)
@@ -137,40 +120,6 @@ def test_option_that_makes_no_sense_is_refused(site: Site, options: dict[str, An
     assert FAILED in site.inventory.groups
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("accounts", [{"name": "{{ acct }}"}]),
-        ("filters", {"tag:x": "{{ acct }}"}),
-        ("exclude", [{"tag:x": "{{ acct }}"}]),
-        ("instance_types", {"x": {"slurm_node_cpus": "{{ acct }}"}}),
-    ],
-)
-def test_template_that_fails_is_named_with_its_option(site: Site, option: str, value: Any) -> None:
-    with pytest.raises(AnsibleParserError, match=f"^hpcops.cluster.ec2: {option}: .*'acct' is undefined"):
-        site.read(True, **{option: value})
-
-
-def test_examples_work_for_instances_without_tags(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HPCOPS_EXTERNAL_ID", "id-of-ours")
-    documents = list(yaml.safe_load_all(EXAMPLES))
-    assert len(documents) == 3
-    for number, document in enumerate(documents):
-        assert site.read(True, **{**document, "cache_dir": str(site.cache / str(number))}).hosts
-
-
-def test_next_name_is_no_error_under_strict(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.connect = Twins
-    options = {"on_equal_names": "next", "strict": True, "hostnames": ["tag:Name", "instance-id"]}
-    warnings: list[str] = []
-    monkeypatch.setattr(Display, "warning", lambda _self, text, *_more, **_named: warnings.append(text))
-    assert list(site.read(True, **options).hosts) == ["i-1", "i-2"]
-    assert warnings == ["hpcops.cluster.ec2: 2 instances are called web; each has the next of its names"]
-    monkeypatch.setattr(Twins, "identities", ("i-2",))
-    with pytest.raises(AnsibleParserError, match=r"lost 1 of 2 hosts .*: i-1\. Nothing"):
-        site.read(True, **options)
-
-
 def test_failing_account_fails_the_inventory_unless_it_may_be_replaced(site: Site) -> None:
     site.read()
     Fake.failing = (AwsError("account default: denied"),)
@@ -180,21 +129,6 @@ def test_failing_account_fails_the_inventory_unless_it_may_be_replaced(site: Sit
     assert list(site.read(on_partial="cached").hosts) == ["n-eu-west-1"]
     status = site.inventory.groups["all"].vars[STATUS][str(site.path)]
     assert (status["stale"], status["error"]) == (True, "account default: denied")
-
-
-def test_environment_allows_a_failing_account_for_one_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.read(on_partial="error")
-    Fake.failing = (AwsError("account default: denied"),)
-    monkeypatch.setenv("HPCOPS_INVENTORY_ON_PARTIAL", "cached")
-    assert list(site.read(on_partial="error").hosts) == ["n-eu-west-1"]
-
-
-def test_environment_asks_although_the_answer_is_fresh(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.read(fresh_for="5m")
-    asked = len(Fake.connected)
-    monkeypatch.setenv("HPCOPS_INVENTORY_FRESH_FOR", "0")
-    site.read(fresh_for="5m")
-    assert len(Fake.connected) > asked
 
 
 @pytest.mark.parametrize("regions", [["eu-west-1"], ["all"]])

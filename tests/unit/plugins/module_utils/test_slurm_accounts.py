@@ -11,7 +11,6 @@ from ansible_collections.hpcops.cluster.plugins.module_utils._errors import Acco
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_accounts import (
     SHOW,
     Accounting,
-    Association,
     Facts,
     Key,
     parse,
@@ -369,8 +368,7 @@ def with_account(**account: Any) -> dict[str, Any]:
         ),
         (
             with_account(parameters={"GrpTRES": {"cpus": 4}}),
-            "account maths on hpc: GrpTRES limits cpus, which is no TRES here. Known are cpu, gres/gpu, mem;"
-            " slurmdbd learns others from AccountingStorageTRES in slurm.conf",
+            "account maths on hpc: GrpTRES limits cpus, which is no TRES here. Known are cpu, gres/gpu, mem",
         ),
         (with_account(parameters={"QOS": ["fast"]}), "account maths on hpc: QOS names the QOS fast, which is unknown"),
         (
@@ -455,16 +453,12 @@ def test_a_document_that_cannot_be_meant_is_refused(kinds: dict[str, Any], messa
         (49, [], ["1 of 2 users would be taken out of accounts (bob), which is more than purge_max_share, 49 %"]),
         (
             100,
-            [Job("7", "hpc", "science", "bob", "normal", "RUNNING", "cpu")],
+            [Job("7", "hpc", "science", "bob", "normal", "RUNNING")],
             ["have jobs: job 7 of bob (running, account science"],
         ),
-        (100, [Job("7", "hpc", "physics", "alice", "normal", "RUNNING", "cpu")], []),
-        (100, [Job("7", "annex", "science", "bob", "normal", "RUNNING", "cpu")], []),
-        (
-            100,
-            [Job("7", "hpc", "physics", "alice", "urgent", "PENDING", "cpu")],
-            ["have jobs: job 7 of alice (pending"],
-        ),
+        (100, [Job("7", "hpc", "physics", "alice", "normal", "RUNNING")], []),
+        (100, [Job("7", "annex", "science", "bob", "normal", "RUNNING")], []),
+        (100, [Job("7", "hpc", "physics", "alice", "urgent", "PENDING")], ["have jobs: job 7 of alice (pending"]),
     ],
 )
 def test_users_and_accounts_with_jobs_are_protected(share: float, jobs: list[Job], words: list[str]) -> None:
@@ -475,36 +469,11 @@ def test_users_and_accounts_with_jobs_are_protected(share: float, jobs: list[Job
     assert all(word in sentence for word, sentence in zip(words, found))
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "partitions", "is_hit"),
-    [
-        (["gpu", "cpu"], ["cpu"], "gpu", True),
-        (["gpu", "cpu"], ["cpu"], "GPU", True),
-        (["gpu", "cpu"], ["cpu"], "cpu", False),
-        (["gpu", "cpu"], ["cpu"], "cpu,gpu", True),
-        (["", "gpu"], [""], "gpu", True),
-        (["", "gpu"], [""], "cpu", False),
-        (["", "gpu"], ["gpu"], "cpu", True),
-        (["", "gpu"], ["gpu"], "gpu", False),
-        ([""], ["gpu"], "gpu", True),
-        ([""], ["", "gpu"], "gpu", False),
-    ],
-)
-def test_association_in_a_partition_with_jobs_is_protected(
-    before: list[str], after: list[str], partitions: str, is_hit: bool
-) -> None:
-    def accounting(names: list[str]) -> Accounting:
-        return Accounting(associations={Key("hpc", "science", "alice", name): Association({}) for name in names})
-
-    job = Job("7", "hpc", "science", "alice", "normal", "RUNNING", partitions)
-    assert bool(list(refusals(accounting(before), accounting(after), [job], 100))) is is_hit
-
-
 def test_only_clusters_that_lose_something_are_asked_for_jobs() -> None:
     assert clusters_that_lose(ACTUAL, ACTUAL) == []
     assert clusters_that_lose(ACTUAL, target(changed(users=[]), "all")) == ["hpc"]
-    assert parse_jobs("hpc", "CLUSTER: hpc\n7_1|science|bob|normal|RUNNING|cpu\n") == [
-        Job("7_1", "hpc", "science", "bob", "normal", "RUNNING", "cpu")
+    assert parse_jobs("hpc", "CLUSTER: hpc\n7_1|science|bob|normal|RUNNING\n") == [
+        Job("7_1", "hpc", "science", "bob", "normal", "RUNNING")
     ]
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from ansible_collections.hpcops.cluster.plugins.module_utils._errors import SlurmParameterError
 from ansible_collections.hpcops.cluster.plugins.module_utils._hostlist import expand
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_conf import merge, render
-from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_files import entries
 from ansible_collections.hpcops.cluster.plugins.module_utils._slurm_parameters import schema
 from ansible_collections.hpcops.cluster.tests.unit.slurm_reader import read
 
@@ -261,38 +260,6 @@ def test_a_line_that_slurm_would_refuse_is_refused_by_number_and_key(values: dic
 )
 def test_every_file_is_written(file: str, params: dict[str, Any], lines: list[dict[str, Any]], text: str) -> None:
     assert written(params, file=file, lines=lines) == text
-
-
-@pytest.mark.parametrize(
-    ("params", "lines", "text"),
-    [
-        ({"Include": "nodes.conf"}, [], "Include nodes.conf\n"),
-        (
-            {"KillWait": 9, "include": ["a.conf", "/etc/%c/b.conf"]},
-            [],
-            "KillWait=9\nInclude a.conf\nInclude /etc/%c/b.conf\n",
-        ),
-        ({"Include": None}, [], ""),
-        ({}, [{"NodeName": "c1"}, {"INCLUDE": "p.conf"}], "NodeName=c1\nInclude p.conf\n"),
-    ],
-)
-def test_a_file_is_included(params: dict[str, Any], lines: list[dict[str, Any]], text: str) -> None:
-    assert written(params, lines=lines) == text
-    names = [entry.include for entry in entries({"slurm.conf": text}, "slurm.conf") if entry.include]
-    assert names == [row.partition(" ")[2] for row in text.splitlines() if row.startswith("Include")]
-
-
-@pytest.mark.parametrize("value", ["a b", "", "*.conf", 'a"', "a#", "a\nb", 7, {"a": 1}, ["a", None]])
-def test_what_is_no_name_of_a_file_is_not_included(value: Any) -> None:
-    for params, lines in (({"Include": value}, []), ({}, [{"Include": value}])):
-        with pytest.raises(SlurmParameterError, match=r"Include is .*; Slurm reads the name of one file"):
-            written(params, lines=lines)
-
-
-@pytest.mark.parametrize("line", [{"Include": "a", "NodeName": "c1"}, {"Include": ["a", "b"]}, {"Include": None}])
-def test_a_line_includes_one_file(line: dict[str, Any]) -> None:
-    with pytest.raises(SlurmParameterError, match=r"slurm\.conf: line 1: a line with Include is the name of one file"):
-        written({}, lines=[line])
 
 
 def test_a_file_without_lines_refuses_one() -> None:

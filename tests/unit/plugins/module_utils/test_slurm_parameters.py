@@ -59,7 +59,6 @@ def test_an_unknown_file_is_refused_with_the_known_ones() -> None:
         ("gres.conf", "24.11", {"nodename", "name", "autodetect"}),
         ("topology.conf", "22.05", {"switchname"}),
         ("topology.conf", "24.11", {"switchname", "blockname"}),
-        ("topology.conf", "26.05", {"switchname", "blockname", "ringname"}),
     ],
 )
 def test_a_file_has_the_lines_of_its_release(file: str, release: str, kinds: set[str]) -> None:
@@ -93,11 +92,6 @@ def test_an_unknown_name_is_explained(file: str, release: str, kind: str, name: 
     error = known.unknown(known.lines[kind] if kind else known.main, name)
     assert str(error).startswith(f"{file}: ")
     assert message in str(error)
-
-
-@pytest.mark.parametrize("release", ["22.05", "23.11", "24.05", "24.11", "25.05", "25.11", "26.05"])
-def test_lines_of_gres_may_have_cpus_which_cores_replaces(release: str) -> None:
-    assert schema("gres.conf", release).lines["nodename"].parameters["cpus"].type == "string"
 
 
 def test_only_what_a_release_takes_no_more_is_defunct() -> None:

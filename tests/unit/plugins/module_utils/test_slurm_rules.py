@@ -57,17 +57,6 @@ def test_what_the_parser_would_refuse_is_said_with_its_line(line: str, problem: 
     assert any(problem in message for message in messages), messages
 
 
-@pytest.mark.parametrize("line", ["NodeName=x[1-2]-ib", "NodeName=x[1-2] NodeAddr=a,b[1].example.org"])
-def test_text_after_the_last_bracket_needs_a_release_that_reads_it(line: str) -> None:
-    assert found(BASE + line) == []
-    (message,) = found(BASE + line, release="22.05")
-    assert "Slurm 22.05 reads no text after the last bracket; write the names one by one" in message
-
-
-def test_text_between_two_brackets_is_read_by_every_release() -> None:
-    assert found(BASE + "NodeName=rack[1-2]-node[1-2],x NodeHostname=h[1-5]", release="22.05") == []
-
-
 def test_all_that_is_wrong_is_said_at_once() -> None:
     messages = found(f"{BASE}A=1\nB=2\nNodeName=d1 CPUs=x\nNodeName=d2 CPUs=x\nPartitionName=p Nodes=z")
     assert [message.split(":")[1].strip() for message in messages] == [
@@ -188,24 +177,6 @@ def test_a_wrong_reference_from_another_file_is_refused(name: str, text: str, pr
     messages = found({"slurm.conf": BASE, name: text})
     assert len(messages) == 1, messages
     assert problem in messages[0]
-
-
-@pytest.mark.parametrize(
-    ("gres", "is_mixed"),
-    [
-        ("gpu:1,gpu:a100:1", True),
-        ("gpu,gpu:a100", True),
-        ("gpu:a100:2(S:0,1),nic:1,gpu:no_consume:4", True),
-        ("gpu:a100:1,gpu:h100:2", False),
-        ("gpu:a100:no_consume:1,gpu:h100:2K", False),
-        ("gpu:2,nic:mlx:1", False),
-        ("gpu:1(S:0),gpu:1(S:1)", False),
-    ],
-)
-def test_gres_of_one_name_has_a_type_everywhere_or_nowhere(gres: str, is_mixed: bool) -> None:
-    messages = found(f"{BASE}NodeName=x[1-2] Gres={gres}")
-    mixed = "slurm.conf: node x[1-2] has the GRES 'gpu' with a type and without one, with which slurmd does not start"
-    assert [message.partition(";")[0] for message in messages] == [mixed] * is_mixed
 
 
 def test_without_gres_types_no_gres_is_known() -> None:

@@ -11,8 +11,7 @@ import os
 import pwd
 import resource
 import stat
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from ansible_collections.hpcops.cluster.plugins.modules import config_files
 Run = Callable[..., dict[str, Any]]
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 OWNER, GROUP = str(os.geteuid()), str(os.getegid())
-NOBODY = 65534
 UNKNOWN = "nobody-is-called-so"
 
 
@@ -477,138 +475,6 @@ def test_directory_that_is_not_empty_is_not_removed(run: Run, etc: Path) -> None
     answer = run({"path": etc / "d", "state": "absent"})
     assert answer["msg"] == f"{etc}/d: cannot be removed: Directory not empty"
     assert sorted(listing(etc)) == ["d", "d/a"]
-
-
-# --- Directories of another account --------------------------------------------------------------------------------
-
-
-@pytest.fixture(name="theirs")
-def theirs_fixture(etc: Path) -> Path:
-    """A directory that uid 65534 owns, in one of root's."""
-    path = etc / "theirs"
-    path.mkdir()
-    os.chown(path, NOBODY, NOBODY)
-    return path
-
-
-@pytest.fixture(name="victim")
-def victim_fixture(tmp_path: Path) -> Iterator[Path]:
-    """A file of root's that must stay as it is."""
-    path = tmp_path / "victim"
-    path.write_text("secret\n", encoding="utf-8")
-    path.chmod(0o600)
-    before = path.stat()
-    yield path
-    after = path.stat()
-    assert path.read_text(encoding="utf-8") == "secret\n"
-    assert (after.st_uid, after.st_mode, after.st_ino) == (before.st_uid, before.st_mode, before.st_ino)
-
-
-def as_nobody(folder: Path, script: str) -> None:
-    """Run a shell script as the account that owns the folder."""
-    subprocess.run(["/bin/sh", "-ec", script], cwd=folder, user=NOBODY, group=NOBODY, extra_groups=[], check=True)
-
-
-ENTRY = {"content": "secret", "owner": str(NOBODY), "mode": "0644"}
-
-
-@ROOT_ONLY
-def test_link_of_another_account_gives_way_to_the_file_and_gives_nothing_away(
-    run: Run, theirs: Path, victim: Path
-) -> None:
-    as_nobody(theirs, f"ln -s {victim} it")
-    assert run({**ENTRY, "path": theirs / "it"})["changed"]
-    assert listing(theirs) == {"it": "0644 secret\n"}
-
-
-@ROOT_ONLY
-def test_link_of_another_account_is_no_directory(run: Run, theirs: Path, victim: Path) -> None:
-    as_nobody(theirs, f"ln -s {victim.parent} it")
-    answer = run({**ENTRY, "path": theirs / "it", "state": "directory"})
-    assert answer["msg"].startswith(
-        f"{theirs}/it: {theirs}/it is a symbolic link that another account than root can make."
-    )
-    assert answer["msg"].endswith("The file was not changed.")
-    assert victim.parent.stat().st_uid == 0
-
-
-@ROOT_ONLY
-@pytest.mark.parametrize("state", ["file", "directory", "absent", "link"])
-def test_linked_directory_of_another_account_is_not_entered(run: Run, theirs: Path, victim: Path, state: str) -> None:
-    as_nobody(theirs, f"ln -s {victim.parent} d")
-    before = sorted(path.name for path in victim.parent.iterdir())
-    answer = run({**ENTRY, "path": theirs / "d" / victim.name, "state": state, "target": "/etc/passwd"})
-    assert f"{theirs}/d is a symbolic link" in answer["msg"]
-    assert sorted(path.name for path in victim.parent.iterdir()) == before
-
-
-@ROOT_ONLY
-def test_fifo_is_an_error_at_once(run: Run, theirs: Path) -> None:
-    as_nobody(theirs, "mkfifo it")
-    answer = run({**ENTRY, "path": theirs / "it"})
-    assert answer["msg"] == (
-        f"{theirs}/it: {theirs}/it is a FIFO, not a regular file. Remove it and run again. The file was not changed."
-    )
-
-
-@ROOT_ONLY
-def test_file_that_is_swapped_after_it_was_opened_gives_nothing_away(
-    run: Run, theirs: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The owner of the directory exchanges the file for a link between the comparison and the change of its owner."""
-    as_nobody(theirs, "umask 077; echo secret >it")
-    metadata_changes = config_files.metadata_changes
-
-    def swap(*arguments: Any) -> dict[str, tuple[str, str]]:
-        as_nobody(theirs, f"ln -sf {victim} it")
-        return metadata_changes(*arguments)
-
-    monkeypatch.setattr(config_files, "metadata_changes", swap)
-    assert run({**ENTRY, "path": theirs / "it", "mode": "0666"})["changed"]
-
-
-@ROOT_ONLY
-def test_candidate_that_is_swapped_gives_nothing_away(run: Run, theirs: Path, victim: Path) -> None:
-    """The owner of the directory puts a link in the place of the checked content before it gets its name."""
-    swap = program(theirs.parent / "swap", f'ln -sf {victim} "$1"')
-    run({**ENTRY, "path": theirs / "it", "content": "new", "mode": "0666", "validate": f"{swap} %s"})
-
-
-@ROOT_ONLY
-def test_second_name_of_a_file_of_root_is_replaced_and_not_given_away(run: Run, theirs: Path, victim: Path) -> None:
-    """A kernel without fs.protected_hardlinks lets anybody make one."""
-    os.link(victim, theirs / "it")
-    assert run({**ENTRY, "path": theirs / "it"})["changed"]
-    assert (theirs / "it").stat().st_uid == NOBODY
-
-
-@ROOT_ONLY
-def test_files_in_a_directory_of_another_account_are_written_as_everywhere(run: Run, theirs: Path) -> None:
-    entries: list[dict[str, Any]] = [
-        {"path": theirs / "d", "state": "directory", "owner": str(NOBODY), "mode": "0700"},
-        {**ENTRY, "path": theirs / "d" / "it"},
-        {"path": theirs / "link", "state": "link", "target": "d/it"},
-    ]
-    assert run(*entries)["changed"]
-    assert not run(*entries)["changed"]
-    as_nobody(theirs, "echo other >d/it; chmod 600 d/it")
-    assert run(*entries)["changed_paths"] == [str(theirs / "d" / "it")]
-    run({"path": theirs / "d" / "it", "state": "absent"}, {"path": theirs / "link", "state": "absent"})
-    assert listing(theirs) == {"d": "0700 directory"}
-
-
-@pytest.mark.parametrize("name", ["file", "d/file"])
-def test_directory_that_root_links_elsewhere_is_configured_there(run: Run, etc: Path, name: str) -> None:
-    (etc / "real" / "d").mkdir(parents=True)
-    (etc / "link").symlink_to("real")
-    entries: list[dict[str, Any]] = [
-        {"path": etc / "link" / "d", "state": "directory"},
-        {"path": etc / "link" / name, "content": "x"},
-    ]
-    assert run(*entries)["changed"]
-    assert (etc / "real" / name).read_text(encoding="utf-8") == "x\n"
-    assert not run(*entries)["changed"]
-    assert (etc / "link").is_symlink()
 
 
 # --- What is refused -----------------------------------------------------------------------------------------------

@@ -76,42 +76,7 @@ def test_leading_separator_is_left_out_on_request() -> None:
 
 def test_keyed_group_has_its_parent() -> None:
     made = rules(keyed_groups=[{"key": "rack", "prefix": "rack", "parent_group": "racks"}])
-    assert made.construct("n1", HOST, Native()).parents == [("racks", "rack_r1", "rack")]
-
-
-RESERVED_NAMES = ["all", "ungrouped", "hpcops_inventory_failed", "hpcops-inventory-failed", ""]
-
-
-@pytest.mark.parametrize("name", RESERVED_NAMES)
-def test_value_of_a_host_makes_no_group_with_another_meaning(name: str) -> None:
-    host = {"team": [name, "gpu"]}
-    for entry in ({"key": "team", "separator": ""}, {"key": "team", "separator": "", "parent_group": "teams"}):
-        made = rules(keyed_groups=[entry]).construct("n1", host, Native())
-        assert made.groups == ["gpu"]
-        with pytest.raises(InventoryError, match=r"^keyed_groups: team: host n1: the (group|name)"):
-            rules(keyed_groups=[entry], strict=True).construct("n1", host, Native())
-
-
-@pytest.mark.parametrize("name", RESERVED_NAMES)
-def test_condition_makes_no_group_with_another_meaning(name: str) -> None:
-    assert rules(groups={name: "true", "gpu": "true"}).construct("n1", HOST, Native()).groups == ["gpu"]
-    with pytest.raises(InventoryError, match=rf"^groups: {name}: host n1: the (group|name)"):
-        rules(groups={name: "true"}, strict=True).construct("n1", HOST, Native())
-
-
-@pytest.mark.parametrize("name", ["ungrouped", "hpcops-inventory-failed"])
-def test_parent_has_no_other_meaning(name: str) -> None:
-    entry = {"key": "rack", "prefix": "rack", "parent_group": name}
-    assert rules(keyed_groups=[entry]).construct("n1", HOST, Native()).groups == []
-
-
-def test_parent_may_be_the_group_all() -> None:
-    entry = {"key": "rack", "prefix": "rack", "parent_group": "all"}
-    assert rules(keyed_groups=[entry], strict=True).construct("n1", HOST, Native()).parents[0][0] == "all"
-
-
-def test_name_of_a_group_may_be_a_number() -> None:
-    assert rules(groups={7: "true"}).construct("n1", HOST, Native()).groups == ["7"]
+    assert made.construct("n1", HOST, Native()).parents == [("racks", "rack_r1")]
 
 
 def test_groups_and_keyed_groups_see_composed_variables() -> None:

@@ -174,7 +174,7 @@ def test_equal_names_give_way_to_the_next_until_all_differ() -> None:
         "i-2": "i-2",
         "i-3": "i-3",
     }
-    assert [text.partition(";")[0] for text in found.notes] == [
+    assert [text.partition(";")[0] for text in found.warnings] == [
         "2 instances are called w",
         "2 instances are called i-2",
     ]
@@ -280,21 +280,6 @@ def test_expressions_see_tags_without_their_being_variables() -> None:
 )
 def test_address_is_the_first_that_there_is(options: dict[str, Any], address: str | None) -> None:
     assert whole(instance(tags={"Name": "n"}), **options).hosts["n"].get("ansible_host") == address
-
-
-def test_instance_with_only_an_ipv6_address_has_it() -> None:
-    found = whole(instance(PrivateIpAddress="", Ipv6Address="2001:db8::1"), hostnames=("instance-id",))
-    assert found.hosts["i-1"]["ansible_host"] == "2001:db8::1"
-    assert found.notes == ()
-    assert "Ipv6Address" in (Wanted().members or ())
-
-
-def test_instances_without_an_address_are_named() -> None:
-    found = whole(*(instance(f"i-{n}") for n in range(22)), hostnames=("instance-id",), addresses=("ipv6-address",))
-    (note,) = found.notes
-    assert note.startswith("addresses: account one: i-0, i-1, ")
-    assert "i-19 and 2 more: no ansible_host, because none of ipv6-address is there" in note
-    assert found.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from ansible_collections.hpcops.cluster.plugins.plugin_utils._reserved_variables import (
-    COMMANDS,
-    is_fit,
-    is_reserved,
-)
+from ansible_collections.hpcops.cluster.plugins.plugin_utils._reserved_variables import COMMANDS, is_reserved
 
 ROOT = Path(__file__).resolve().parents[4]
 OWN = ROOT / "plugins/plugin_utils/_reserved_variables.py"
@@ -77,31 +72,6 @@ def test_name_that_decides_what_runs_is_reserved(name: str) -> None:
 )
 def test_name_that_describes_a_host_is_free(name: str) -> None:
     assert not is_reserved(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "fit"),
-    [
-        ("ansible_host", "10.0.0.1", True),
-        ("ansible_host", "fd00::1", True),
-        ("ansible_host", "n1.example.org", True),
-        ("ansible_host", "-oProxyCommand=id", False),
-        ("ansible_host", "{{ lookup('pipe', 'id') }}", False),
-        ("ansible_host", "n1\n", False),
-        ("ansible_host", ["n1"], False),
-        ("ansible_port", 22, True),
-        ("ansible_port", "2222", True),
-        ("ansible_port", "22 -oProxyCommand=id", False),
-        ("ansible_port", True, False),
-        ("ansible_user", "root", True),
-        ("ansible_user", "admin@example.org", True),
-        ("ansible_user", "-oProxyCommand=id", False),
-        ("ansible_user", "a b", False),
-        ("anything", "-x {{ y }}", True),
-    ],
-)
-def test_value_that_ssh_would_take_for_an_option_is_not_fit(name: str, value: Any, *, fit: bool) -> None:
-    assert is_fit(name, value) is fit
 
 
 def test_every_role_variable_with_a_suspicious_name_is_reserved_or_known_to_be_harmless() -> None:

@@ -88,7 +88,6 @@ def _news(site: Site, caller: Reader, since: int, state: State) -> str:
         last = rows[MAX_EVENTS].revision
         rows = [row for row in rows if row.revision < last]
         revision, reset = (rows[-1].revision, reset) if rows else (state.revision, True)
-    return documents.joined(
-        {"revision": revision, "health_revision": state.health_revision, "reset": reset, "more": more},
-        events=documents.array(map(documents.event, rows)),
-    )
+    sent = ",".join(documents.event(row) for row in rows)
+    flags = f'"reset":{str(reset).lower()},"more":{str(more).lower()}'
+    return f'{{"revision":{revision},"health_revision":{state.health_revision},{flags},"events":[{sent}]}}'

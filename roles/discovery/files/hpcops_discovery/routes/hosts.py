@@ -64,10 +64,9 @@ def patch_hosts(site: TheSite, caller: Writer, body: HostsPatch, options: Option
 def get_host(site: TheSite, caller: Reader, name: HostName) -> Response:
     with site.database.read() as connection:
         row: Any = connection.execute(select(hosts).where(hosts.c.name == name)).first()
-    missing = Problem(404, f"there is no host '{name}'")
     if row is None:
-        raise missing
-    caller.principal.demand(row.cluster, missing)
+        raise Problem(404, f"there is no host '{name}'")
+    caller.principal.demand(row.cluster)
     return answer(documents.host(row), caller)
 
 

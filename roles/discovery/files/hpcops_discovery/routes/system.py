@@ -65,10 +65,11 @@ def _render(site: Site, principal: Principal, state: State) -> str:
 async def _viewer(site: Site, request: Request) -> tuple[State, Principal]:
     if site.settings.status_public:
         return await run_in_threadpool(site.database.state), PUBLIC
-    state, principal = await run_in_threadpool(site.access.identify, _password(request), client_of(request), "Basic")
-    request.state.principal = principal.name
+    state, principal = await run_in_threadpool(site.access.identify, _password(request))
+    if principal is None:
+        raise site.access.unauthenticated(client_of(request), "Basic")
     if not principal.may("read"):
-        raise Denied.of_scope(principal, "read")
+        raise Denied(principal, f"token '{principal.name}' has the scope {principal.scope}; this needs read")
     return state, principal
 
 
