@@ -59,8 +59,9 @@ def acceptance_report(
     rows, silent = [], []
     for host in hosts:
         found = [(hostvars[host].get(name) or {}).get("results") for name in registered]
-        if found[0]:
-            rows += [_row(host, result) for results in found for result in results or () if isinstance(result, Mapping)]
+        own = [_row(host, result) for results in found for result in results or () if isinstance(result, Mapping)]
+        if own and found[0] is not None:
+            rows += own
         else:
             silent.append(host)
     rows += [

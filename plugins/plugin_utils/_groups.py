@@ -62,9 +62,8 @@ class Groups:
             if kind == "cluster":
                 raise InventoryError(problem)
             self._warnings.append(problem)
-            if (
-                other[0] == "cluster"
-            ):  # another host's writer must not get the cluster's variables, nor stop its inventory
+            # Another host's writer must not get the cluster's variables, nor stop its inventory.
+            if other[0] == "cluster":
                 self._names[origin] = ""
                 return ""
         if name in RESERVED:

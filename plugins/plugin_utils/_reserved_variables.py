@@ -1,10 +1,7 @@
 # Copyright (c) 2026 hpcops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of variables that a source of hosts must not set: they decide what runs, as whom, and with which secrets.
-
-The discovery API has a copy of this file (roles/discovery/files/hpcops_discovery/reserved.py); a unit test holds both equal.
-"""
+"""Names of variables that a source of hosts must not set: they decide what runs, as whom, and with which secrets."""
 
 from __future__ import annotations
 

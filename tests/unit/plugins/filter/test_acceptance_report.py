@@ -51,6 +51,12 @@ def test_results_of_a_second_task_count_where_it_ran() -> None:
     assert [(row["host"], row["passed"]) for row in report["results"]] == [("c1", True), ("c1", False), ("c2", True)]
 
 
+def test_host_that_had_nothing_to_check_in_the_first_task_has_answered() -> None:
+    """As a host that decodes no credential, since no other one could make any."""
+    hosts = {"c1": {"checked": {"results": []}, "ran": {"results": [result(True)]}}}
+    assert acceptance_report(["c1"], hosts, "checked", "ran")["failed"] == 0
+
+
 def test_a_compromised_node_cannot_report_for_another_node() -> None:
     hosts = {"c1": registered(result(True, host="c2")), "c2": {}}
     report = acceptance_report(["c1", "c2"], hosts, "checked")

@@ -14,8 +14,6 @@ import yaml
 from ansible_collections.hpcops.cluster.plugins.plugin_utils._reserved_variables import COMMANDS, is_reserved
 
 ROOT = Path(__file__).resolve().parents[4]
-OWN = ROOT / "plugins/plugin_utils/_reserved_variables.py"
-COPY = ROOT / "roles/discovery/files/hpcops_discovery/reserved.py"
 # Variables of roles that are called like one that decides what runs.
 SUSPICIOUS = re.compile(
     r"_(arguments|ca|certificate|check|checksum|command|commands|credentials|directory|epilog|extra_files|files?|hooks?|key"
@@ -85,7 +83,3 @@ def test_every_reserved_name_of_a_role_is_one_of_its_variables() -> None:
         "slurm_config_approved_plan_file",  # the two names for which slurmctld's defaults look
         "slurm_config_plan_file",
     }
-
-
-def test_servers_copy_is_the_same() -> None:
-    assert COPY.read_text() == OWN.read_text()
